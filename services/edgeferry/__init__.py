@@ -1,0 +1,1 @@
+"""Edgeferry keeps an Edge and a Cloud in step."""

@@ -1,0 +1,62 @@
+"""Errors told apart by who acts.
+
+Later  our own log or store is away: back off, do not move, try the same again.
+Never  this record will never pass: Failure relation or dead letter, and go on.
+Stop   the program or its setting is wrong: the App stops, and says so.
+"""
+
+
+class EdgeferryError(Exception):
+    """Root of all errors of this package."""
+
+
+class Later(EdgeferryError):
+    """Nobody acts but time: the caller backs off and repeats the same work."""
+
+
+class Never(EdgeferryError):
+    """The sender acts: the record is bad for good."""
+
+
+class Stop(EdgeferryError):
+    """The operator acts: going on would do harm."""
+
+
+class LogUnavailable(Later):
+    """The log (Kafka) does not answer or refused for now; nothing was promised."""
+
+
+class StoreUnavailable(Later):
+    """The store (Cassandra, SQLite) does not answer or refused for now."""
+
+
+class Undecodable(Never):
+    """The bytes are not what the topic's schema says."""
+
+
+class UnknownSchema(Undecodable):
+    """The record names a schema id that this version does not know."""
+
+
+class RecordTooLarge(Never):
+    """The record is above the log's limit and can never be appended."""
+
+
+class InvalidPayload(Never):
+    """A device or client sent what the rules of section 7.1 refuse; the text says why."""
+
+
+class InvalidChain(Stop):
+    """A chain file is broken; ``problems`` has one line with its path for each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class InvalidSettings(Stop):
+    """Settings are missing or wrong; the text lists all of them and what to do."""
+
+
+class OffsetOutOfRange(Stop):
+    """The log no longer holds what a reader still has to read: a loss to report."""

@@ -1,0 +1,119 @@
+"""The contract of a rule node.
+
+A node is a pure function over one message, or an async function over a batch with a
+port. It never sends, never acknowledges, never logs metrics and knows no topic: it
+returns what should leave it, and the runner does the rest.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+
+from edgeferry.core.events import CloudEvent
+from edgeferry.core.kv import Scope, Value
+from edgeferry.core.message import RuleMessage
+
+SUCCESS = "Success"
+FAILURE = "Failure"
+ERROR_KEY = "error"
+"""Metadata key that carries the reason along a Failure relation."""
+
+
+class Output(NamedTuple):
+    """Leave by this relation. Pass the very message object on when nothing changed:
+    the runner then forwards its bytes without encoding them again."""
+
+    relation: str
+    message: RuleMessage
+
+
+class Emit(NamedTuple):
+    """Append an event to one of the site's event logs, in the same batch as the outputs."""
+
+    channel: Literal["cloud-events", "cloud-events-ts"]
+    event: CloudEvent
+
+
+Leaving = Output | Emit
+
+
+def failure(message: RuleMessage, reason: str) -> Output:
+    """The message along ``Failure`` with the reason in metadata ``error``."""
+    return Output(FAILURE, message.with_metadata(**{ERROR_KEY: reason}))
+
+
+class NodeConfig(Protocol):
+    """A frozen dataclass; the loader builds it from the chain file."""
+
+    def validate(self) -> Iterable[str]:
+        """One line per problem, each starting with the option's path."""
+        ...
+
+
+class TimeseriesWrite(NamedTuple):
+    """The values of one message for the store. ``ttl`` in seconds, 0 for ever."""
+
+    entity_type: str
+    entity_id: str
+    ts: int
+    stamp: int
+    values: Mapping[str, Value]
+    ttl: int = 0
+    history: bool = True
+    latest: bool = True
+
+
+class AttributesWrite(NamedTuple):
+    """Attributes of one entity and scope; ``version`` decides who wins (greater stays)."""
+
+    entity_type: str
+    entity_id: str
+    scope: Scope
+    values: Mapping[str, Value]
+    last_update_ts: int
+    version: int
+    origin: str = ""
+
+
+class TimeseriesPort(Protocol):
+    async def save(self, writes: Sequence[TimeseriesWrite]) -> None:
+        """Store all, in order; return when durable. Repeating it changes nothing.
+
+        Raises StoreUnavailable (Later)."""
+        ...
+
+
+class AttributesPort(Protocol):
+    async def save(self, writes: Sequence[AttributesWrite]) -> None:
+        """Apply all, in order; return when durable. Raises StoreUnavailable (Later)."""
+        ...
+
+
+PortName = Literal["timeseries", "attributes"]
+C = TypeVar("C")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """What the registry holds of a node type. Exactly one of ``process`` (pure, one
+    message) and ``process_batch`` (async, a batch in order, a port) is given;
+    ``process_batch`` returns one iterable per message, in the order of the batch, and
+    may raise Later, whereupon the same batch comes again.
+
+    relations: names that may leave besides Success and Failure, which all may use.
+    side: where the node may stand. state: makes what the node instance remembers between
+    messages from its config (only ``process_batch`` gets it, as last argument).
+    by_type: maps a message type to the one relation it leaves by; the runner then routes
+    by the record's ``type`` header and never decodes the body.
+    """
+
+    type: str
+    summary: str
+    config: type[Any]
+    relations: tuple[str, ...] = ()
+    process: Callable[[RuleMessage, Any], Iterable[Leaving]] | None = None
+    process_batch: Callable[..., Awaitable[Sequence[Iterable[Leaving]]]] | None = None
+    port: PortName | None = None
+    state: Callable[[Any], Any] | None = None
+    side: Literal["edge", "cloud", "both"] = "both"
+    by_type: Callable[[str], str] | None = None

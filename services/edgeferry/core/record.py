@@ -1,0 +1,73 @@
+"""Records of a log and the ports that carry them."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+Headers = Sequence[tuple[str, bytes]]
+
+HEADER_TRACEPARENT = "traceparent"
+HEADER_ORIGIN = "origin"
+HEADER_TYPE = "type"
+HEADER_EDGE = "edge"
+HEADER_EPOCH = "epoch"
+HEADER_OFFSET = "offset"
+
+
+class Outgoing(NamedTuple):
+    """A record to append. The partition follows from the key by murmur2."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+    headers: Headers = ()
+
+
+class Record(NamedTuple):
+    """A record as it stands in the log. ``timestamp`` in ms."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class LogWriter(Protocol):
+    """Appends to the site's log."""
+
+    @property
+    def max_record_bytes(self) -> int:
+        """Key, value and headers together may not be larger."""
+        ...
+
+    async def append(self, records: Sequence[Outgoing]) -> None:
+        """Return when every record is durable, in the given order per partition.
+
+        Raises LogUnavailable (Later: none, some or all may stand in the log),
+        RecordTooLarge (Never)."""
+        ...
+
+
+class PartitionEnds(NamedTuple):
+    """First offset still held and the offset that the next record will get."""
+
+    start: int
+    end: int
+
+
+class LogReader(Protocol):
+    """Reads partitions by offset, without a group (sync, tools)."""
+
+    async def ends(self, topic: str) -> Mapping[int, PartitionEnds]:
+        """Of every partition. Raises LogUnavailable."""
+        ...
+
+    async def read(
+        self, topic: str, partition: int, offset: int, max_bytes: int, wait_ms: int
+    ) -> Sequence[Record]:
+        """Records from ``offset`` on in order; empty after ``wait_ms`` with none.
+
+        Raises LogUnavailable, OffsetOutOfRange (below the log's start)."""
+        ...
