@@ -1,0 +1,163 @@
+"""Makes and describes topics; lag and positions of groups. For start-up jobs and tools."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+
+from edgeferry.core.errors import LogUnavailable, Stop
+from edgeferry.log.topics import TopicSettings
+
+_TIMEOUT = 15.0
+
+
+class PartitionLag(NamedTuple):
+    """committed is None where the group has never committed."""
+
+    topic: str
+    partition: int
+    committed: int | None
+    start: int
+    end: int
+
+    @property
+    def lag(self) -> int:
+        return self.end - (self.start if self.committed is None else self.committed)
+
+
+class TopicAdmin:
+    """All calls raise LogUnavailable when Kafka does not answer."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+        self._client = AdminClient(
+            {"bootstrap.servers": bootstrap, "socket.timeout.ms": int(_TIMEOUT * 1000)}
+        )
+
+    async def ensure(self, topics: Sequence[TopicSettings], replication: int) -> list[str]:
+        """Make the topics that are missing; names of those made.
+
+        Raises Stop when one exists with another number of partitions: that of a live
+        topic never changes, or keys would move to other partitions."""
+        return await asyncio.to_thread(self._ensure, topics, replication)
+
+    def _ensure(self, topics: Sequence[TopicSettings], replication: int) -> list[str]:
+        existing = self._describe()
+        problems = [
+            f"{topic.name}: has {existing[topic.name]} partitions, {topic.partitions} are wanted; "
+            "the count of a live topic never changes"
+            for topic in topics
+            if existing.get(topic.name, topic.partitions) != topic.partitions
+        ]
+        if problems:
+            raise Stop("\n".join(problems))
+        missing = [topic for topic in topics if topic.name not in existing]
+        if not missing:
+            return []
+        futures = self._client.create_topics(
+            [
+                NewTopic(topic.name, topic.partitions, replication, config=_config(topic))
+                for topic in missing
+            ],
+            operation_timeout=_TIMEOUT,
+        )
+        for future in futures.values():
+            self._result(future)
+        return [topic.name for topic in missing]
+
+    async def partitions(self) -> dict[str, int]:
+        """Every topic and its number of partitions."""
+        return await asyncio.to_thread(self._describe)
+
+    def _describe(self) -> dict[str, int]:
+        try:
+            metadata = self._client.list_topics(timeout=_TIMEOUT)
+        except KafkaException as error:
+            raise self._unavailable(error) from error
+        return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+
+    async def delete(self, topics: Sequence[str]) -> None:
+        """Delete topics and what is in them."""
+        await asyncio.to_thread(self._delete, topics)
+
+    def _delete(self, topics: Sequence[str]) -> None:
+        if topics:
+            for future in self._client.delete_topics(
+                list(topics), operation_timeout=_TIMEOUT
+            ).values():
+                self._result(future)
+
+    async def topic_id(self, topic: str) -> str:
+        """The identity of a topic: another one after it was deleted and made anew."""
+        return await asyncio.to_thread(self._topic_id, topic)
+
+    def _topic_id(self, topic: str) -> str:
+        futures = self._client.describe_topics(TopicCollection([topic]))
+        return str(self._result(futures[topic]).topic_id)
+
+    async def lag(self, group: str, topics: Sequence[str]) -> list[PartitionLag]:
+        """Of every partition of ``topics``."""
+        return await asyncio.to_thread(self._lag, group, topics)
+
+    def _lag(self, group: str, topics: Sequence[str]) -> list[PartitionLag]:
+        counts = self._describe()
+        tps = [
+            TopicPartition(topic, partition)
+            for topic in topics
+            for partition in range(counts.get(topic, 0))
+        ]
+        if not tps:
+            return []
+        starts, ends = self._offsets(tps, OffsetSpec.earliest()), self._offsets(
+            tps, OffsetSpec.latest()
+        )
+        committed = self._committed(group, tps)
+        return [
+            PartitionLag(topic, partition, committed.get((topic, partition)), starts[at], end)
+            for at, end in ends.items()
+            for topic, partition in [at]
+        ]
+
+    def _offsets(self, tps: Sequence[TopicPartition], spec: Any) -> dict[tuple[str, int], int]:
+        futures = self._client.list_offsets(
+            dict.fromkeys(tps, spec),
+            isolation_level=IsolationLevel.READ_UNCOMMITTED,
+            request_timeout=_TIMEOUT,
+        )
+        return {
+            (tp.topic, tp.partition): self._result(future).offset for tp, future in futures.items()
+        }
+
+    def _committed(self, group: str, tps: Sequence[TopicPartition]) -> Mapping[Any, int]:
+        futures = self._client.list_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(group, list(tps))], request_timeout=_TIMEOUT
+        )
+        found = self._result(futures[group]).topic_partitions
+        return {(tp.topic, tp.partition): tp.offset for tp in found if tp.offset >= 0}
+
+    def _result(self, future: Any) -> Any:
+        try:
+            return future.result(timeout=_TIMEOUT)
+        except (KafkaException, TimeoutError) as error:
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> LogUnavailable:
+        return LogUnavailable(f"Kafka at {self._bootstrap}: {error}")
+
+
+def _config(topic: TopicSettings) -> dict[str, str]:
+    forever = topic.retention_ms is None
+    return {
+        "retention.ms": "-1" if forever else str(topic.retention_ms),
+        "retention.bytes": "-1",
+        "cleanup.policy": "delete",
+        "segment.bytes": str(64 * 1024 * 1024),
+    }

@@ -1,0 +1,254 @@
+"""The log port on Kafka: grouped, idempotent appends; reads by offset.
+
+aiokafka's builders and idempotent sender are used directly: one future per partition
+and batch, headers at no extra cost, no thread. A batch is never given up while the
+broker is away (the idempotent sender does not expire it), so an append just takes as
+long as the outage; whatever failed all the same ends this producer, and the caller
+repeats the append with the next one.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import aiokafka
+from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
+from aiokafka.partitioner import murmur2
+
+from edgeferry.core.clock import Clock
+from edgeferry.core.errors import LogUnavailable, RecordTooLarge
+from edgeferry.core.record import Outgoing
+
+MAX_RECORD_BYTES = 1_000_000
+"""Kept below the broker's message.max.bytes (1,048,588) with room for framing."""
+
+_BATCH_BYTES = 1_000_000
+_GROUP_BYTES = 8_000_000
+_RECORD_OVERHEAD = 64
+_KNOWN_KEYS = 500_000
+_RETRY_SECONDS = 0.5
+_REQUEST_TIMEOUT_MS = 30_000
+
+log = logging.getLogger(__name__)
+
+
+class _Append(NamedTuple):
+    records: Sequence[Outgoing]
+    size: int
+    done: "asyncio.Future[None]"
+
+
+class KeyHashes:
+    """murmur2 as every Java client computes it, remembered per key (pure Python is slow)."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, int] = {}
+
+    def __call__(self, key: bytes) -> int:
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= _KNOWN_KEYS:
+                self._known.clear()
+            found = self._known[key] = murmur2(key) & 0x7FFFFFFF
+        return found
+
+
+class KafkaWriter:
+    """Appends to Kafka (``core.record.LogWriter``).
+
+    Appends of all callers that wait while a group is under way form the next group;
+    one group is under way at a time, so appends keep their order per partition.
+    """
+
+    def __init__(
+        self, bootstrap: str, clock: Clock, *, max_record_bytes: int = MAX_RECORD_BYTES
+    ) -> None:
+        self._bootstrap = bootstrap
+        self._clock = clock
+        self._max_record_bytes = max_record_bytes
+        self._hash = KeyHashes()
+        self._producer: aiokafka.AIOKafkaProducer | None = None
+        self._partitions: dict[str, int] = {}
+        self._waiting: deque[_Append] = deque()
+        self._flusher: asyncio.Task[None] | None = None
+        self._closing = False
+
+    @property
+    def name(self) -> str:
+        return "log-writer"
+
+    @property
+    def max_record_bytes(self) -> int:
+        return self._max_record_bytes
+
+    async def start(self) -> None:
+        """Nothing to wait for: the connection is made by the first append."""
+
+    async def stop(self) -> None:
+        """Deliver what waits, then close. Appends that come later are refused."""
+        self._closing = True
+        if self._flusher is not None:
+            await asyncio.wait([self._flusher], timeout=10)
+            self._flusher.cancel()
+        self._refuse(LogUnavailable("the log is closing"))
+        await self._drop_producer()
+
+    async def append(self, records: Sequence[Outgoing]) -> None:
+        """See ``LogWriter.append``."""
+        if not records:
+            return
+        limit = self._max_record_bytes
+        total = 0
+        for record in records:
+            size = len(record.value)
+            total += size
+            if size > limit:
+                raise RecordTooLarge(
+                    f"a record of {size} bytes for {record.topic} is above the limit of "
+                    f"{limit} bytes"
+                )
+        if self._closing:
+            raise LogUnavailable("the log is closing")
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Append(records, total, done))
+        if self._flusher is None or self._flusher.done():
+            self._flusher = asyncio.create_task(self._flush(), name="log-writer")
+        await done
+
+    async def _flush(self) -> None:
+        while self._waiting:
+            group, size = [self._waiting.popleft()], 0
+            while self._waiting and size < _GROUP_BYTES:
+                group.append(self._waiting.popleft())
+                size += group[-1].size
+            try:
+                await self._send([record for entry in group for record in entry.records])
+            except MessageSizeTooLargeError as error:
+                _resolve(group, RecordTooLarge(str(error)))
+            except (KafkaError, OSError, TimeoutError) as error:
+                log.warning("appending to Kafka at %s failed: %r", self._bootstrap, error)
+                _resolve(group, LogUnavailable(f"Kafka at {self._bootstrap}: {error!r}"))
+                await self._drop_producer()
+            except BaseException as error:
+                _resolve(group, LogUnavailable(f"append interrupted: {error!r}"))
+                raise
+            else:
+                _resolve(group, None)
+
+    async def _send(self, records: Sequence[Outgoing]) -> None:
+        producer = await self._connected()
+        now_ms = self._clock.now_ms()
+        hash_of, partitions = self._hash, self._partitions
+        builders: dict[tuple[str, int], Any] = {}
+        full: list[tuple[str, int, Any]] = []
+        for topic, key, value, headers in records:
+            count = partitions.get(topic)
+            if count is None:
+                count = await self._count_partitions(producer, topic)
+            at = (topic, hash_of(key) % count if key is not None else now_ms % count)
+            builder = builders.get(at)
+            if builder is None:
+                builder = builders[at] = producer.create_batch()
+            if (
+                builder.append(key=key, value=value, timestamp=now_ms, headers=headers)
+                is None
+            ):
+                full.append((*at, builder))
+                builder = builders[at] = producer.create_batch()
+                if (
+                    builder.append(key=key, value=value, timestamp=now_ms, headers=headers)
+                    is None
+                ):
+                    raise MessageSizeTooLargeError(f"a record for {topic} does not fit a batch")
+        full += [(*at, builder) for at, builder in builders.items()]
+        await self._deliver(producer, full)
+
+    async def _deliver(
+        self, producer: aiokafka.AIOKafkaProducer, batches: Sequence[tuple[str, int, Any]]
+    ) -> None:
+        sent: list[asyncio.Future[Any]] = []
+        try:
+            for topic, partition, builder in batches:
+                sent.append(await _submit(producer, builder, topic, partition))
+        finally:
+            # also when a submission failed: their errors must be seen by somebody
+            results = await asyncio.gather(*sent, return_exceptions=True)
+        failed = [result for result in results if isinstance(result, BaseException)]
+        if failed:
+            raise failed[0]
+
+    async def _count_partitions(self, producer: aiokafka.AIOKafkaProducer, topic: str) -> int:
+        found = await producer.partitions_for(topic)
+        if not found:
+            raise KafkaError(f"topic {topic} does not exist: run `edgeferry topics apply`")
+        self._partitions[topic] = len(found)
+        return len(found)
+
+    async def _connected(self) -> aiokafka.AIOKafkaProducer:
+        while self._producer is None:
+            producer = aiokafka.AIOKafkaProducer(
+                bootstrap_servers=self._bootstrap,
+                acks="all",
+                enable_idempotence=True,
+                linger_ms=0,
+                max_batch_size=_BATCH_BYTES,
+                max_request_size=_BATCH_BYTES + _RECORD_OVERHEAD,
+                request_timeout_ms=_REQUEST_TIMEOUT_MS,
+            )
+            try:
+                await producer.start()
+            except (KafkaError, OSError) as error:
+                with contextlib.suppress(KafkaError, OSError):
+                    await producer.stop()
+                if self._closing:
+                    raise
+                log.warning("Kafka at %s does not answer: %r", self._bootstrap, error)
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                self._producer = producer
+        return self._producer
+
+    async def _drop_producer(self) -> None:
+        producer, self._producer = self._producer, None
+        self._partitions.clear()
+        if producer is None:
+            return
+        # What failed here will be appended again by its caller, so nothing of it may be
+        # delivered late: the sender goes first, its connections next.
+        sender = producer._sender.sender_task
+        if sender is not None:
+            sender.cancel()
+        await producer.client.close()
+        with contextlib.suppress(KafkaError, OSError, TimeoutError, asyncio.CancelledError):
+            await asyncio.wait_for(producer.stop(), timeout=5)
+
+    def _refuse(self, error: Exception) -> None:
+        _resolve(self._waiting, error)
+        self._waiting.clear()
+
+
+async def _submit(
+    producer: aiokafka.AIOKafkaProducer, builder: Any, topic: str, partition: int
+) -> "asyncio.Future[Any]":
+    """Queue a batch; wait as long as the one before it for the same partition takes."""
+    while True:
+        try:
+            found: asyncio.Future[Any] = await producer.send_batch(
+                builder, topic, partition=partition
+            )
+        except KafkaTimeoutError:
+            continue
+        return found
+
+
+def _resolve(group: Iterable[_Append], error: Exception | None) -> None:
+    for entry in group:
+        if entry.done.done():
+            continue
+        if error is None:
+            entry.done.set_result(None)
+        else:
+            entry.done.set_exception(error)

@@ -1,0 +1,165 @@
+"""Reads a Kafka partition by offset, without joining a group (sync, tools)."""
+
+import contextlib
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+import aiokafka
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+
+from edgeferry.core.errors import LogUnavailable, OffsetOutOfRange
+from edgeferry.core.record import PartitionEnds, Record
+
+_OPEN_PARTITIONS = 32
+_METADATA_TIMEOUT_MS = 10_000
+
+
+class KafkaReader:
+    """``core.record.LogReader`` on Kafka. One consumer per partition that is being read,
+    the least recently used closed above a bound; positions are asked for by the caller.
+    """
+
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+        self._open: OrderedDict[TopicPartition, aiokafka.AIOKafkaConsumer] = OrderedDict()
+        self._positions: dict[TopicPartition, int] = {}
+        self._metadata: aiokafka.AIOKafkaConsumer | None = None
+        self._groups: dict[str, aiokafka.AIOKafkaConsumer] = {}
+
+    @property
+    def name(self) -> str:
+        return "log-reader"
+
+    async def start(self) -> None:
+        """Nothing to wait for: connections are made by the first read."""
+
+    async def stop(self) -> None:
+        for tp in list(self._open):
+            await self._close(tp)
+        for consumer in (*self._groups.values(), self._metadata):
+            if consumer is not None:
+                with contextlib.suppress(KafkaError, OSError):
+                    await consumer.stop()
+        self._groups.clear()
+        self._metadata = None
+
+    async def ends(self, topic: str) -> Mapping[int, PartitionEnds]:
+        """See ``LogReader.ends``."""
+        async with _errors(self._bootstrap):
+            if self._metadata is None:
+                self._metadata = await self._started(None)
+            consumer = self._metadata
+            partitions = await consumer._client._wait_on_metadata(topic)
+            tps = [TopicPartition(topic, partition) for partition in partitions]
+            starts = await consumer.beginning_offsets(tps)
+            ends = await consumer.end_offsets(tps)
+        return {tp.partition: PartitionEnds(starts[tp], ends[tp]) for tp in tps}
+
+    async def read(
+        self, topic: str, partition: int, offset: int, max_bytes: int, wait_ms: int
+    ) -> Sequence[Record]:
+        """See ``LogReader.read``. The first record comes also when it is larger alone."""
+        tp = TopicPartition(topic, partition)
+        try:
+            async with _errors(self._bootstrap):
+                consumer = await self._consumer(tp)
+                if self._positions.get(tp) != offset:
+                    consumer.seek(tp, offset)
+                found = await consumer.getmany(tp, timeout_ms=wait_ms)
+        except (LogUnavailable, OffsetOutOfRange):
+            await self._close(tp)
+            raise
+        records: list[Record] = []
+        size = 0
+        for row in found.get(tp, ()):
+            size += len(row.value or b"") + len(row.key or b"")
+            if records and size > max_bytes:
+                break
+            records.append(
+                Record(
+                    topic, partition, row.offset, row.timestamp, row.key, row.value, row.headers
+                )
+            )
+        read_to = records[-1].offset + 1 if records else offset
+        taken_all = len(records) == len(found.get(tp, ()))
+        self._positions[tp] = read_to if taken_all else -1
+        return records
+
+    async def committed(self, group: str, topic: str) -> Mapping[int, int]:
+        """Committed offsets of ``group``, partitions without one left out.
+
+        Raises LogUnavailable."""
+        async with _errors(self._bootstrap):
+            consumer = await self._group_consumer(group)
+            partitions = await consumer._client._wait_on_metadata(topic)
+            found: dict[int, int] = {}
+            for partition in partitions:
+                offset = await consumer.committed(TopicPartition(topic, partition))
+                if offset is not None:
+                    found[partition] = offset
+        return found
+
+    async def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> None:
+        """Commit for a group that nobody joins. Raises LogUnavailable."""
+        async with _errors(self._bootstrap):
+            consumer = await self._group_consumer(group)
+            consumer.assign([TopicPartition(topic, partition) for partition in offsets])
+            await consumer.commit(
+                {
+                    TopicPartition(topic, partition): OffsetAndMetadata(offset, "")
+                    for partition, offset in offsets.items()
+                }
+            )
+
+    async def _consumer(self, tp: TopicPartition) -> aiokafka.AIOKafkaConsumer:
+        consumer = self._open.get(tp)
+        if consumer is None:
+            consumer = await self._started(None)
+            consumer.assign([tp])
+            self._open[tp] = consumer
+            if len(self._open) > _OPEN_PARTITIONS:
+                await self._close(next(iter(self._open)))
+        self._open.move_to_end(tp)
+        return consumer
+
+    async def _group_consumer(self, group: str) -> aiokafka.AIOKafkaConsumer:
+        if group not in self._groups:
+            self._groups[group] = await self._started(group)
+        return self._groups[group]
+
+    async def _started(self, group: str | None) -> aiokafka.AIOKafkaConsumer:
+        consumer = aiokafka.AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap,
+            group_id=group,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            fetch_max_wait_ms=500,
+            fetch_min_bytes=1,
+            request_timeout_ms=_METADATA_TIMEOUT_MS,
+        )
+        try:
+            await consumer.start()
+        except BaseException:
+            await consumer.stop()
+            raise
+        return consumer
+
+    async def _close(self, tp: TopicPartition) -> None:
+        consumer = self._open.pop(tp, None)
+        self._positions.pop(tp, None)
+        if consumer is not None:
+            with contextlib.suppress(KafkaError, OSError):
+                await consumer.stop()
+
+
+@contextlib.asynccontextmanager
+async def _errors(bootstrap: str) -> AsyncIterator[None]:
+    try:
+        yield
+    except OffsetOutOfRangeError as error:
+        raise OffsetOutOfRange(
+            f"the log no longer holds this offset: {error}; what was there is lost"
+        ) from error
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise LogUnavailable(f"Kafka at {bootstrap}: {error!r}") from error
