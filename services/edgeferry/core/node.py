@@ -5,6 +5,7 @@ port. It never sends, never acknowledges, never logs metrics and knows no topic:
 returns what should leave it, and the runner does the rest.
 """
 
+import builtins
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
@@ -109,7 +110,7 @@ class NodeSpec:
 
     type: str
     summary: str
-    config: type[Any]
+    config: builtins.type[Any]
     relations: tuple[str, ...] = ()
     process: Callable[[RuleMessage, Any], Iterable[Leaving]] | None = None
     process_batch: Callable[..., Awaitable[Sequence[Iterable[Leaving]]]] | None = None

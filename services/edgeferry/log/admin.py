@@ -11,7 +11,9 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
+from confluent_kafka.cimpl import NewTopic
 
 from edgeferry.core.errors import LogUnavailable, Stop
 from edgeferry.log.topics import TopicSettings
@@ -116,9 +118,8 @@ class TopicAdmin:
         ]
         if not tps:
             return []
-        starts, ends = self._offsets(tps, OffsetSpec.earliest()), self._offsets(
-            tps, OffsetSpec.latest()
-        )
+        starts = self._offsets(tps, OffsetSpec._earliest)
+        ends = self._offsets(tps, OffsetSpec._latest)
         committed = self._committed(group, tps)
         return [
             PartitionLag(topic, partition, committed.get((topic, partition)), starts[at], end)

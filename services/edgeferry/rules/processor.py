@@ -1,0 +1,265 @@
+"""Makes a processor of a chain's node: decode, call, route.
+
+The topics follow from the chain: node N of chain C reads ``<site>.C.N``, a chain's entry
+``<site>.C`` and the root chain's entry ``<site>.root``. A node's group is its topic.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from edgeferry.core.chain import Chain, ChainNode
+from edgeferry.core.errors import Later, Never, RecordTooLarge, Stop
+from edgeferry.core.message import RuleMessage
+from edgeferry.core.node import ERROR_KEY, FAILURE, SUCCESS, Leaving, NodeSpec, Output, failure
+from edgeferry.core.record import HEADER_TYPE, Headers, Outgoing, Record
+from edgeferry.log.codec import decode_message, encode_cloud_event, encode_message
+from edgeferry.log.topics import chain_topic, node_topic, root_topic, site_topic
+from edgeferry.streams.processor import Dead, Outputs, Processor, TopicPartition
+
+log = logging.getLogger(__name__)
+
+
+class NodeFailure(Never):
+    """A message took Failure where the chain wires none."""
+
+
+class UndeclaredRelation(Never):
+    """A node left by a relation that its type does not declare: a bug of the node."""
+
+
+@runtime_checkable
+class OwnershipAware(Protocol):
+    """A port that caches what it knows of stored values, valid while partitions stay."""
+
+    def ownership_changed(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSite:
+    """What the processors of a site share.
+
+    ended: counts messages that a node let go by an unwired relation
+    (chain, node, relation, how many)."""
+
+    site: str
+    ports: Mapping[str, object]
+    max_record_bytes: int
+    ended: Callable[[str, str, str, int], None]
+
+
+def input_topic(site: str, chain: Chain, node: str, *, root: bool) -> str:
+    """The topic, and the group, of a node."""
+    if node != chain.input:
+        return node_topic(site, chain.name, node)
+    return root_topic(site) if root else chain_topic(site, chain.name)
+
+
+def input_topics(site: str, chain: Chain, *, root: bool) -> list[str]:
+    """The topics of all nodes of a chain."""
+    return [input_topic(site, chain, node, root=root) for node in chain.nodes]
+
+
+def rule_processors(
+    chain: Chain,
+    specs: Mapping[str, NodeSpec],
+    site: RuleSite,
+    *,
+    root: bool,
+    nodes: Iterable[str] | None = None,
+) -> list[Processor]:
+    """One processor for each node of the chain (or each of ``nodes``)."""
+    wanted = chain.nodes if nodes is None else {name: chain.nodes[name] for name in nodes}
+    return [
+        RuleNodeProcessor(
+            chain, node, specs[node.type], site, input_topic(site.site, chain, name, root=root)
+        )
+        for name, node in wanted.items()
+    ]
+
+
+class RuleNodeProcessor:
+    """One node instance (``streams.processor.Processor``)."""
+
+    def __init__(
+        self, chain: Chain, node: ChainNode, spec: NodeSpec, site: RuleSite, topic: str
+    ) -> None:
+        self.name = topic
+        self.topics = (topic,)
+        self.chain = chain.name
+        self.node = node.name
+        self._config = node.config
+        self._spec = spec
+        self._site = site
+        self._port = site.ports[spec.port] if spec.port else None
+        self._arguments = self._batch_arguments()
+        self._routes = {
+            relation: tuple(node_topic(site.site, chain.name, target) for target in targets)
+            for relation, targets in chain.targets(node.name).items()
+        }
+        self._declared = {
+            relation.lower() for relation in (SUCCESS, FAILURE, *spec.relations)
+        }
+
+    def _batch_arguments(self) -> tuple[Any, ...]:
+        arguments: tuple[Any, ...] = (self._config,)
+        if self._spec.port:
+            arguments += (self._port,)
+        if self._spec.state:
+            arguments += (self._spec.state(self._config),)
+        return arguments
+
+    async def assigned(self, committed: Mapping[TopicPartition, int]) -> None:
+        if isinstance(self._port, OwnershipAware):
+            self._port.ownership_changed()
+
+    async def delivered(self, records: Sequence[Record]) -> None:
+        """Nothing is held between batches that a repeat would disturb."""
+
+    async def process(self, records: Sequence[Record], outputs: Outputs) -> None:
+        if self._spec.by_type is not None:
+            self._switch(records, outputs, self._spec.by_type)
+        elif self._spec.process is not None:
+            self._each(records, outputs, self._spec.process)
+        else:
+            await self._batch(records, outputs)
+
+    def _switch(
+        self, records: Sequence[Record], outputs: Outputs, by_type: Callable[[str], str]
+    ) -> None:
+        """Route by the ``type`` header; the bytes pass on untouched."""
+        found: dict[bytes, tuple[str, ...]] = {}
+        append = outputs.records.append
+        for record in records:
+            kind = _type_of(record)
+            if kind is None:
+                try:
+                    kind = decode_message(record.value).type.encode()
+                except Never as error:
+                    outputs.dead.append(Dead(record, error))
+                    continue
+            topics = found.get(kind)
+            if topics is None:
+                topics = found[kind] = self._topics_of(by_type(kind.decode(errors="replace")))
+            if record.value is None:
+                outputs.dead.append(Dead(record, Never("empty value")))
+                continue
+            for topic in topics:
+                append(Outgoing(topic, record.key, record.value, record.headers))
+            if not topics:
+                self._site.ended(self.chain, self.node, by_type(kind.decode(errors="replace")), 1)
+
+    def _each(
+        self,
+        records: Sequence[Record],
+        outputs: Outputs,
+        process: Callable[[RuleMessage, Any], Iterable[Leaving]],
+    ) -> None:
+        config = self._config
+        for record in records:
+            try:
+                message = decode_message(record.value)
+                leaving = list(process(message, config))
+            except (Later, Stop):
+                raise
+            except Exception as error:  # whatever a node raises concerns this message alone
+                if not isinstance(error, Never):
+                    log.exception("%s raised", self.name)
+                outputs.dead.append(Dead(record, error))
+            else:
+                self._leave(record, message, leaving, outputs)
+
+    async def _batch(self, records: Sequence[Record], outputs: Outputs) -> None:
+        good: list[tuple[Record, RuleMessage]] = []
+        for record in records:
+            try:
+                good.append((record, decode_message(record.value)))
+            except Never as error:
+                outputs.dead.append(Dead(record, error))
+        if not good:
+            return
+        messages = [message for _, message in good]
+        assert self._spec.process_batch is not None
+        try:
+            results = await self._spec.process_batch(messages, *self._arguments)
+        except Never as error:
+            if len(messages) > 1:
+                raise  # the runner splits the batch until the bad message is alone
+            results = [[failure(messages[0], str(error))]]
+        for (record, message), leaving in zip(good, results, strict=True):
+            self._leave(record, message, leaving, outputs)
+
+    def _leave(
+        self, record: Record, message: RuleMessage, leaving: Iterable[Leaving], outputs: Outputs
+    ) -> None:
+        try:
+            outputs.records += self._outgoing(record, message, leaving)
+        except RecordTooLarge as error:
+            try:
+                outputs.records += self._outgoing(record, message, [failure(message, str(error))])
+            except Never as worse:
+                outputs.dead.append(Dead(record, worse))
+        except Never as error:
+            outputs.dead.append(Dead(record, error))
+
+    def _outgoing(
+        self, record: Record, message: RuleMessage, leaving: Iterable[Leaving]
+    ) -> list[Outgoing]:
+        """Raises RecordTooLarge, NodeFailure, UndeclaredRelation."""
+        made: list[Outgoing] = []
+        for item in leaving:
+            if isinstance(item, Output):
+                topics = self._topics_of(item.relation)
+                out = item.message
+                if not topics:
+                    self._end(item)
+                    continue
+                if out is message:
+                    value, headers = record.value or b"", record.headers
+                else:
+                    value, headers = encode_message(out), _headers(record, message, out)
+                key = record.key
+                if out.entity_id != message.entity_id:
+                    key = out.entity_id.encode()
+                made += [Outgoing(topic, key, value, headers) for topic in topics]
+            else:
+                topic = site_topic(self._site.site, item.channel)
+                value = encode_cloud_event(item.event)
+                made.append(Outgoing(topic, record.key, value, record.headers))
+            if len(value) > self._site.max_record_bytes:
+                raise RecordTooLarge(
+                    f"{len(value)} bytes are above the limit of {self._site.max_record_bytes}"
+                )
+        return made
+
+    def _topics_of(self, relation: str) -> tuple[str, ...]:
+        found = self._routes.get(relation)
+        if found is None:
+            lower = relation.lower()
+            if lower not in self._declared:
+                raise UndeclaredRelation(
+                    f"node {self.node} of type {self._spec.type} left by {relation!r}"
+                )
+            found = self._routes[relation] = self._routes.get(lower, ())
+        return found
+
+    def _end(self, output: Output) -> None:
+        if output.relation.lower() == FAILURE.lower():
+            reason = output.message.metadata.get(ERROR_KEY, "no reason given")
+            raise NodeFailure(f"node {self.node}: {reason}")
+        self._site.ended(self.chain, self.node, output.relation, 1)
+
+
+def _type_of(record: Record) -> bytes | None:
+    for name, value in record.headers:
+        if name == HEADER_TYPE:
+            return value
+    return None
+
+
+def _headers(record: Record, before: RuleMessage, after: RuleMessage) -> Headers:
+    if before.type == after.type:
+        return record.headers
+    kept = [header for header in record.headers if header[0] != HEADER_TYPE]
+    return [*kept, (HEADER_TYPE, after.type.encode())]

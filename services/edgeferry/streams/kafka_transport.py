@@ -1,0 +1,144 @@
+"""The Faust transport on Kafka: aiokafka in the App's own loop, one message per fetch.
+
+URL scheme ``edgeferry-kafka://host:port``. Topics keep one record per message.
+"""
+
+import logging
+from time import monotonic
+from typing import Any
+
+import aiokafka
+from aiokafka.errors import KafkaError
+from faust.transport import base, drivers
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from mode.utils.futures import maybe_async
+
+from edgeferry.streams.delivery import BatchDelivery
+
+SCHEME = "edgeferry-kafka"
+MAX_BATCH_RECORDS = 500
+
+FETCH_IDLE = (1, 500)
+FETCH_BUSY = (65_536, 10)
+"""(bytes, milliseconds): the broker holds a fetch until it has one or the other. Idle,
+the first record comes at once; busy, the number of fetches a second is capped."""
+
+BUSY_RECORDS_PER_SECOND = 400.0
+_RATE_WINDOW_SECONDS = 0.2
+_FETCH_MAX_BYTES = 4_000_000
+
+log = logging.getLogger(__name__)
+
+
+def register() -> None:
+    """Make Faust know the scheme."""
+    drivers.TRANSPORTS.aliases[SCHEME] = f"{__name__}:Transport"
+
+
+class InLoopConsumerThread(driver.AIOKafkaConsumerThread):
+    """Not a thread: runs the aiokafka consumer in the loop of the App."""
+
+    def __init__(self, consumer: Any, *, loop: Any = None, **kwargs: Any) -> None:
+        super().__init__(consumer, loop=loop, thread_loop=loop, **kwargs)
+
+    async def start(self) -> None:
+        self._thread_started.set()
+        await self._default_start()
+
+    async def stop(self) -> None:
+        if self._started.is_set() and not self._stopped.is_set():
+            self._stopped.set()
+            if self._consumer is not None:
+                await self._consumer.stop()
+            self._shutdown.set()
+            await self._default_stop_children()
+            await self._default_stop_futures()
+            await self._default_stop_exit_stacks()
+
+    async def call_thread(self, fun: Any, *args: Any, **kwargs: Any) -> Any:
+        return await maybe_async(fun(*args, **kwargs))
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        await self.consumer.on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        await self.consumer.on_partitions_assigned(assigned, generation_id)
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        # stock Faust hard-codes 1,500 ms
+        consumer._fetch_min_bytes, consumer._fetch_max_wait_ms = FETCH_IDLE
+        consumer._fetch_max_bytes = _FETCH_MAX_BYTES
+        return consumer
+
+    async def _commit(self, offsets: Any) -> bool:
+        # stock Faust crashes the App when the broker is away
+        consumer = self._ensure_consumer()
+        assigned = self.assignment()
+        wanted = {
+            aiokafka.TopicPartition(tp.topic, tp.partition): offset
+            for tp, offset in offsets.items()
+            if tp in assigned
+        }
+        try:
+            await consumer.commit(wanted)
+        except KafkaError as error:
+            log.warning("committing for %s failed, will be tried again: %r", self.app.conf.id, error)
+            return False
+        return True
+
+
+class Consumer(BatchDelivery, driver.Consumer):  # type: ignore[misc]
+    """The consumer group member of one App."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._window_start = monotonic()
+        self._window_records = 0
+
+    def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
+        return InLoopConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def after_fetch(self, count: int) -> None:
+        self._window_records += count
+        now = monotonic()
+        elapsed = now - self._window_start
+        if elapsed < _RATE_WINDOW_SECONDS:
+            return
+        busy = self._window_records / elapsed > BUSY_RECORDS_PER_SECOND
+        self._window_start, self._window_records = now, 0
+        # read by aiokafka at each request
+        fetcher = self._thread._ensure_consumer()._fetcher
+        fetcher._fetch_min_bytes, fetcher._fetch_max_wait_ms = FETCH_BUSY if busy else FETCH_IDLE
+
+    def lag(self) -> int | None:
+        """Records below the high water that are not done; None before the first fetch."""
+        self._collect_done()
+        consumer = self._thread._ensure_consumer()
+        total = 0
+        for tp in self.assignment():
+            highwater = consumer.highwater(aiokafka.TopicPartition(tp.topic, tp.partition))
+            if highwater is None:
+                return None
+            done = self.done_offsets.get(tp)
+            if done is None:
+                done = self._committed_offset.get(tp) or self._read_offset.get(tp) or 0
+            total += max(highwater - done, 0)
+        return total
+
+
+class Producer(base.Producer):
+    """Faust's producer slot; what leaves a processor goes through the log writer."""
+
+    async def flush(self) -> None:
+        await self.buffer.flush()
+
+    async def create_topic(self, topic: str, *args: Any, **kwargs: Any) -> None:
+        """Nothing: topics are made by `edgeferry topics apply`."""
+
+
+class Transport(driver.Transport):
+    Consumer = Consumer
+    Producer = Producer
+    max_batch_records = MAX_BATCH_RECORDS

@@ -1,0 +1,230 @@
+"""The runner: one ``faust.App`` per processor, all in this process's event loop.
+
+The App's id is the processor's name and so its consumer group: the same node keeps its
+offsets whether ten nodes share a process or each has its own.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import faust
+
+from edgeferry.core.errors import EdgeferryError, Stop
+from edgeferry.runtime.service import Health
+from edgeferry.streams import kafka_transport
+from edgeferry.streams.delivery import BatchSchema
+from edgeferry.streams.processor import Processor
+from edgeferry.streams.worker import Environment, NodeMetrics, Worker
+
+SESSION_SECONDS = 20.0
+RESTARTS = 3
+RESTART_WINDOW_SECONDS = 600.0
+RESTART_PAUSE_SECONDS = 1.0
+STALL_SECONDS = 60.0
+LAG_INTERVAL_SECONDS = 2.0
+_READY_POLL_SECONDS = 0.02
+
+log = logging.getLogger(__name__)
+
+
+class RunnerMetrics(Protocol):
+    def node(self, chain: str, node: str) -> NodeMetrics: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerSettings:
+    """bootstrap: host:port of Kafka. slot: names this process among its replicas, the same
+    after a restart, so that it gets its partitions back at once (static membership)."""
+
+    bootstrap: str
+    slot: str
+
+
+class Runner:
+    """Runs processors until stopped (``runtime.service.Service``)."""
+
+    def __init__(
+        self,
+        processors: Sequence[Processor],
+        settings: RunnerSettings,
+        environment: Environment,
+        metrics: RunnerMetrics,
+    ) -> None:
+        kafka_transport.register()
+        self._running = [
+            RunningApp(processor, settings, environment, metrics.node(processor.chain, processor.node))
+            for processor in processors
+        ]
+
+    @property
+    def name(self) -> str:
+        return "runner"
+
+    async def start(self) -> None:
+        """Return when every App is on its way; partitions come when Kafka gives them."""
+        await asyncio.gather(*(running.start() for running in self._running))
+
+    async def ready(self) -> None:
+        """Return when every App has its partitions and reads them."""
+        await asyncio.gather(*(running.wait_reading() for running in self._running))
+
+    async def stop(self) -> None:
+        """Finish what was begun, commit it, leave the groups."""
+        await asyncio.gather(*(running.stop() for running in self._running))
+
+    def health(self) -> Health:
+        states = [(running.name, running.problem()) for running in self._running]
+        stalled = [name for name, problem in states if problem.startswith("stalled")]
+        reading = all(running.reading for running in self._running)
+        detail = "; ".join(f"{name}: {problem}" for name, problem in states if problem)
+        return Health(alive=not stalled, ready=reading and not detail, detail=detail)
+
+
+class RunningApp:
+    """One processor's App, started again when it stops by itself."""
+
+    def __init__(
+        self,
+        processor: Processor,
+        settings: RunnerSettings,
+        environment: Environment,
+        metrics: NodeMetrics,
+    ) -> None:
+        self.name = processor.name
+        self._processor = processor
+        self._settings = settings
+        self._environment = environment
+        self._metrics = metrics
+        self._worker = Worker(processor, environment, metrics)
+        self._app: Any = None
+        self._supervisor: asyncio.Task[None] | None = None
+        self._failed: asyncio.Event = asyncio.Event()
+        self._error: BaseException | None = None
+        self._stopped_for_good = ""
+
+    @property
+    def reading(self) -> bool:
+        """It has its partitions and reads them."""
+        return self._app is not None and self._app.consumer.reading.is_set()
+
+    async def wait_reading(self) -> None:
+        while not self.reading:
+            await asyncio.sleep(_READY_POLL_SECONDS)
+
+    async def start(self) -> None:
+        self._supervisor = asyncio.create_task(self._supervise(), name=f"app {self.name}")
+
+    async def stop(self) -> None:
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._supervisor
+        await self._stop_app()
+
+    def problem(self) -> str:
+        """One line for the operator; empty when all is well."""
+        if self._stopped_for_good:
+            return f"stopped: {self._stopped_for_good}"
+        if self._worker.retrying:
+            return f"retrying: {self._worker.retrying}"
+        if not self.reading:
+            return "waiting for its partitions"
+        consumer = self._app.consumer
+        lag = consumer.lag()
+        idle = self._environment.clock.monotonic() - consumer.delivered_at
+        if lag and idle > STALL_SECONDS and not consumer.in_progress():
+            return f"stalled: {lag} records wait, none came for {idle:.0f} s"
+        return ""
+
+    async def _supervise(self) -> None:
+        stops: deque[float] = deque()
+        now = self._environment.clock.monotonic
+        while True:
+            self._failed.clear()
+            try:
+                await self._start_app()
+                await self._watch()
+            except (EdgeferryError, OSError) as error:
+                self._error = error
+            except Exception as error:
+                log.exception("%s: the App failed", self.name)
+                self._error = error
+            await self._stop_app()
+            stops.append(now())
+            while stops[0] < now() - RESTART_WINDOW_SECONDS:
+                stops.popleft()
+            reason = str(self._error) or repr(self._error)
+            if isinstance(self._error, Stop) or len(stops) >= RESTARTS:
+                self._stopped_for_good = reason
+                log.error("%s stays stopped: %s", self.name, reason)
+                return
+            log.error("%s stopped and is started again: %s", self.name, reason)
+            await asyncio.sleep(RESTART_PAUSE_SECONDS)
+
+    async def _watch(self) -> None:
+        """Until the App fails."""
+        while not self._failed.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._failed.wait(), LAG_INTERVAL_SECONDS)
+            lag = self._app.consumer.lag() if self.reading else None
+            if lag is not None:
+                self._metrics.lag(lag)
+
+    async def _start_app(self) -> None:
+        app = self._app = _build_app(self._processor, self._settings, self._failed)
+        topic = app.topic(*self._processor.topics, schema=BatchSchema())
+
+        async def consume(stream: Any) -> None:
+            async for batch in stream:
+                # Nothing may leave this loop: Faust would acknowledge and skip the batch.
+                try:
+                    await self._worker.run(batch)
+                except asyncio.CancelledError:
+                    raise
+                except Exception as error:
+                    self._error = error
+                    self._failed.set()
+                    await asyncio.Event().wait()
+
+        app.agent(topic, name=f"{self.name}.agent")(consume)
+        await app.start()
+
+    async def _stop_app(self) -> None:
+        app, self._app = self._app, None
+        if app is None:
+            return
+        if app.started:
+            await app.consumer.quiesce()
+        await app.stop()
+
+
+def _build_app(processor: Processor, settings: RunnerSettings, failed: asyncio.Event) -> Any:
+    class App(faust.App):
+        async def crash(self, reason: BaseException) -> None:
+            await super().crash(reason)
+            failed.set()
+
+    return App(
+        processor.name,
+        broker=f"{kafka_transport.SCHEME}://{settings.bootstrap}",
+        store="memory://",
+        web_enabled=False,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        stream_buffer_maxsize=4,
+        stream_wait_empty=False,
+        broker_commit_interval=1.0,
+        broker_check_crcs=False,
+        broker_session_timeout=SESSION_SECONDS,
+        broker_heartbeat_interval=SESSION_SECONDS / 5,
+        broker_request_timeout=40.0,
+        broker_max_poll_interval=3600.0,
+        consumer_auto_offset_reset="earliest",
+        consumer_group_instance_id=f"{processor.name}.{settings.slot}",
+        loop=asyncio.get_running_loop(),
+    )

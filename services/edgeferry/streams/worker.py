@@ -1,0 +1,200 @@
+"""What happens to one batch: try, retry, split, dead letters, append, done."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from faust.types import TP
+
+from edgeferry.core.clock import Clock
+from edgeferry.core.dead_letter import DeadLetter
+from edgeferry.core.errors import Later, Never, RecordTooLarge, Stop
+from edgeferry.core.record import LogWriter, Outgoing, Record
+from edgeferry.log.codec import encode_dead_letter
+from edgeferry.log.topics import site_topic
+from edgeferry.streams.brake import Brake
+from edgeferry.streams.delivery import Batch
+from edgeferry.streams.processor import Dead, Outputs, Processor, TopicPartition
+
+BACKOFF_FIRST_SECONDS = 0.1
+BACKOFF_MAX_SECONDS = 5.0
+_ERROR_TEXT_CHARS = 2_000
+
+log = logging.getLogger(__name__)
+
+
+class Braked(Stop):
+    """Most of what arrives at this processor fails, from many originators."""
+
+
+class Abandoned(Exception):
+    """The partitions went away while a batch was being retried: it is not ours any more."""
+
+
+class NodeMetrics(Protocol):
+    """What a worker reports, once per batch."""
+
+    def batch(self, records_in: int, records_out: int, seconds: float, age_seconds: float) -> None:
+        """A batch is done; ``age_seconds`` from its last record's timestamp."""
+        ...
+
+    def retried(self) -> None: ...
+
+    def dead(self, count: int) -> None: ...
+
+    def lag(self, records: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What all workers of a site share."""
+
+    site: str
+    writer: LogWriter
+    clock: Clock
+
+
+class Worker:
+    """Runs one processor's batches, one at a time, so a retry never overtakes."""
+
+    def __init__(
+        self, processor: Processor, environment: Environment, metrics: NodeMetrics
+    ) -> None:
+        self._processor = processor
+        self._environment = environment
+        self._metrics = metrics
+        self._brake = Brake()
+        self._dead_topic = site_topic(environment.site, "dead-letters")
+        self.retrying: str = ""
+
+    async def run(self, batch: Batch) -> None:
+        """Set ``batch.done`` when all that came of it is durable, or return without, when
+        the partitions went away.
+
+        Raises Stop (and Braked)."""
+        if batch.abandoned:
+            return
+        batch.started = True
+        clock, records = self._environment.clock, batch.records
+        began, first_try_ms = clock.monotonic(), clock.now_ms()
+        try:
+            if batch.assigned is not None:
+                await self._assigned(batch, batch.assigned)
+            outputs, attempts = await self._attempt(batch)
+            letters = [self._letter(dead, first_try_ms, attempts) for dead in outputs.dead]
+            await self._append(batch, outputs.records + letters)
+        except Abandoned:
+            return
+        finally:
+            self.retrying = ""
+        await self._processor.delivered(records)
+        batch.done = True
+        now = clock.monotonic()
+        age = clock.now_ms() / 1000 - records[-1].timestamp / 1000
+        self._metrics.batch(len(records), len(outputs.records), now - began, age)
+        dead_keys = [dead.record.key for dead in outputs.dead]
+        if dead_keys:
+            self._metrics.dead(len(dead_keys))
+        if self._brake.pulled(now, len(records), dead_keys):
+            raise Braked(
+                f"{self._processor.name} stopped: most of the records of the last seconds became "
+                f"dead letters, the last one for: {outputs.dead[-1].error}. Mend the cause, "
+                f"restart, then look at `edgeferry dead-letters list` and replay them"
+            )
+
+    async def _assigned(self, batch: Batch, offsets: Mapping[TP, int]) -> None:
+        backoff = BACKOFF_FIRST_SECONDS
+        while True:
+            try:
+                await self._processor.assigned(
+                    {TopicPartition(tp.topic, tp.partition): at for tp, at in offsets.items()}
+                )
+            except Later as error:
+                await self._wait(batch, error, backoff)
+                backoff = min(backoff * 2, BACKOFF_MAX_SECONDS)
+            else:
+                return
+
+    async def _attempt(self, batch: Batch) -> tuple[Outputs, int]:
+        """Process until it passes; a record that raises alone becomes a dead letter."""
+        attempts = 0
+        backoff = BACKOFF_FIRST_SECONDS
+        while True:
+            attempts += 1
+            outputs = Outputs()
+            try:
+                await self._process(batch.records, outputs)
+            except Later as error:
+                await self._wait(batch, error, backoff)
+                backoff = min(backoff * 2, BACKOFF_MAX_SECONDS)
+            else:
+                return outputs, attempts
+
+    async def _process(self, records: Sequence[Record], outputs: Outputs) -> None:
+        """Process, splitting around records that raise, in their order.
+
+        Raises Later, Stop."""
+        attempt = Outputs()
+        try:
+            await self._processor.process(records, attempt)
+        except (Later, Stop):
+            raise
+        except Exception as error:
+            if len(records) == 1:
+                if not isinstance(error, Never):
+                    log.exception("%s: a record raised", self._processor.name)
+                outputs.dead.append(Dead(records[0], error))
+                return
+            middle = len(records) // 2
+            await self._process(records[:middle], outputs)
+            await self._process(records[middle:], outputs)
+        else:
+            outputs.records += attempt.records
+            outputs.dead += attempt.dead
+
+    async def _append(self, batch: Batch, records: list[Outgoing]) -> None:
+        backoff = BACKOFF_FIRST_SECONDS
+        while True:
+            try:
+                await self._environment.writer.append(records)
+            except Later as error:
+                await self._wait(batch, error, backoff)
+                backoff = min(backoff * 2, BACKOFF_MAX_SECONDS)
+            except RecordTooLarge as error:
+                # processors check sizes and turn what is too large into a failure
+                raise Stop(f"{self._processor.name} made a record that is too large: {error}") from error
+            else:
+                return
+
+    async def _wait(self, batch: Batch, error: Exception, seconds: float) -> None:
+        if batch.abandoned:
+            raise Abandoned from error
+        if not self.retrying:
+            log.warning("%s: backing off: %s", self._processor.name, error)
+        self.retrying = str(error)
+        self._metrics.retried()
+        await asyncio.sleep(seconds)
+        if batch.abandoned:
+            raise Abandoned from error
+
+    def _letter(self, dead: Dead, first_try_ms: int, attempts: int) -> Outgoing:
+        record, error = dead
+        letter = DeadLetter(
+            key=record.key,
+            value=record.value,
+            headers=tuple(record.headers),
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            site=self._environment.site,
+            chain=self._processor.chain,
+            node=self._processor.node,
+            error_class=type(error).__name__,
+            error_text=str(error)[:_ERROR_TEXT_CHARS],
+            first_failure=first_try_ms,
+            last_failure=self._environment.clock.now_ms(),
+            attempts=attempts,
+        )
+        return Outgoing(self._dead_topic, record.key, encode_dead_letter(letter))
