@@ -1,0 +1,182 @@
+"""One server as a process of its own, known by its folder: whoever names the folder finds it."""
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from edgeferry.core.errors import Later, Stop
+from edgeferry.tools.servers.jars import default_cache, fetch
+from edgeferry.tools.servers.launch import Kind, Launch, mark
+from edgeferry.tools.servers.locked import locked
+from edgeferry.tools.servers.ports import LOOPBACK, free_ports, read_ports
+from edgeferry.tools.servers.requirements import find_java
+from edgeferry.tools.supervise import StartFailed, die_with_parent, last_lines
+
+_POLL_SECONDS = 0.05
+_WATCH_SECONDS = 0.2
+_UNUSABLE = set(',:"\\\n')
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """``tied``: the server is killed when this process ends in any way. Times in seconds."""
+
+    cache: Path = field(default_factory=default_cache)
+    tied: bool = False
+    say: Callable[[str], None] = lambda line: None
+    start_timeout: float = 120.0
+    stop_timeout: float = 30.0
+
+
+class LocalServer:
+    """A server in a data folder (``supervise.Part``). It may already run, started by another
+    process: then ``start`` only waits until it answers, and ``stop`` stops that one."""
+
+    def __init__(self, kind: Kind, data: Path, options: ServerOptions) -> None:
+        self._kind = kind
+        self._options = options
+        self._folder = data.resolve() / kind.name
+        self._logs = data.resolve() / "logs"
+        self._out = self._logs / f"{kind.name}.out"
+        self._ports_file = self._folder / "ports.json"
+        self._pid_file = self._folder / "pid"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def name(self) -> str:
+        return self._kind.name
+
+    @property
+    def log(self) -> Path:
+        return self._logs / f"{self.name}.log"
+
+    @property
+    def address(self) -> str | None:
+        """host:port for clients; None before the first start in this folder."""
+        ports = read_ports(self._ports_file)
+        return f"{LOOPBACK}:{ports[self._kind.ports[0]]}" if ports else None
+
+    @property
+    def pid(self) -> int | None:
+        """None while it does not run."""
+        process = self._find()
+        return process.pid if process is not None else None
+
+    async def start(self) -> None:
+        """Start it unless it runs; return when it answers.
+
+        Raises StartFailed, MissingProgram, FetchFailed, PortTaken.
+        """
+        ours = False
+        try:
+            async with locked(self._folder / "lock"):
+                if self._find() is None:
+                    await self._prepare_and_spawn()
+                    ours = True
+            await self._until_it_answers()
+        except BaseException:
+            if ours:
+                await self.stop()
+            raise
+
+    async def wait(self) -> int:
+        """Return its exit code when it has ended, 0 when it was started by another process."""
+        while self._find() is not None:
+            await asyncio.sleep(_WATCH_SECONDS)
+        return self._process.returncode or 0 if self._process is not None else 0
+
+    async def stop(self) -> None:
+        """End it in order, by force when it does not listen."""
+        process = self._find()
+        if process is None:
+            return
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+            try:
+                async with asyncio.timeout(self._options.stop_timeout):
+                    await self.wait()
+            except TimeoutError:
+                process.kill()
+                await self.wait()
+        self._pid_file.unlink(missing_ok=True)
+
+    async def answers(self) -> bool:
+        """Whether it answers a request now."""
+        ports = read_ports(self._ports_file)
+        if ports is None:
+            return False
+        try:
+            await self._kind.ask(LOOPBACK, ports[self._kind.ports[0]])
+        except (OSError, Later):
+            return False
+        return True
+
+    def _find(self) -> psutil.Process | None:
+        if self._process is not None:
+            self._process.poll()  # reaps it
+        try:
+            process = psutil.Process(int(self._pid_file.read_text()))
+            # a pid is given again to others: only the folder in its arguments makes it ours
+            if mark(self._folder) in process.cmdline():
+                return process
+        except (FileNotFoundError, ValueError, psutil.Error):
+            pass
+        return None
+
+    async def _prepare_and_spawn(self) -> None:
+        if _UNUSABLE & set(str(self._folder)):
+            raise Stop(f'{self._folder}: the path of a data folder must not contain , : " or \\')
+        java = await asyncio.to_thread(find_java)
+        jars = await fetch(self.name, self._kind.title, self._options.cache, self._options.say)
+        self._logs.mkdir(exist_ok=True)
+        launch = Launch(
+            java=java,
+            jars=jars,
+            folder=self._folder,
+            logs=self._logs,
+            ports=free_ports(self._ports_file, self._kind.ports),
+            heap=self._kind.heap,
+        )
+        first = self._kind.first_start(launch)
+        if first is not None:
+            process = self._spawn(first)
+            while process.poll() is None:
+                await asyncio.sleep(_POLL_SECONDS)
+            if process.returncode:
+                raise self._failed(f"could not be set up (code {process.returncode})")
+        self._process = self._spawn(self._kind.command(launch))
+        self._pid_file.write_text(f"{self._process.pid}\n")
+
+    def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
+        with self._out.open("wb") as out:
+            return subprocess.Popen(
+                command,
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,  # Ctrl-C reaches us alone
+                preexec_fn=die_with_parent(os.getpid()) if self._options.tied else None,
+            )
+
+    async def _until_it_answers(self) -> None:
+        try:
+            async with asyncio.timeout(self._options.start_timeout):
+                while not await self.answers():
+                    if self._find() is None:
+                        raise self._failed("ended while it was starting")
+                    await asyncio.sleep(_POLL_SECONDS)
+        except TimeoutError as error:
+            raise self._failed(
+                f"did not answer within {self._options.start_timeout:.0f} s"
+            ) from error
+
+    def _failed(self, what: str) -> StartFailed:
+        said = "\n".join(filter(None, (last_lines(self._out), last_lines(self.log))))
+        return StartFailed(f"{self._kind.title} {what}; see {self.log}, which ends with:\n{said}")
