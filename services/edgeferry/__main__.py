@@ -6,33 +6,21 @@ from importlib import import_module
 import click
 
 COMMANDS = {
-    "up": (
-        "edgeferry.tools.up:up",
-        "Run servers, an Edge and a Cloud on this machine.",
-    ),
+    "up": ("edgeferry.tools.up:up", "Run servers, an Edge and a Cloud on this machine."),
     "site": ("edgeferry.tools.site:site", "Run one whole site in this process."),
     "rules": ("edgeferry.tools.site:rules", "Run rule nodes of a site."),
     "gateway": ("edgeferry.tools.site:gateway", "Run the device gateway of a site."),
     "sync": ("edgeferry.tools.site:sync", "Run the sync link of a site."),
     "api": ("edgeferry.tools.site:api", "Run the REST interface of a site."),
-    "servers": (
-        "edgeferry.tools.servers:main",
-        "Run Kafka and Cassandra without containers.",
-    ),
+    "servers": ("edgeferry.tools.servers:main", "Run Kafka and Cassandra without containers."),
     "check": ("edgeferry.tools.check:main", "Check chain files, all problems at once."),
     "topics": ("edgeferry.tools.topics:topics", "Make and list the topics of a site."),
     "tail": ("edgeferry.tools.tail:tail", "Print a topic's records, decoded."),
     "lag": ("edgeferry.tools.lag:lag", "What each rule node still has to read."),
-    "dead-letters": (
-        "edgeferry.tools.dead_letters:dead_letters",
-        "List, show, replay them.",
-    ),
+    "dead-letters": ("edgeferry.tools.dead_letters:dead_letters", "List, show, replay them."),
     "devices": ("edgeferry.tools.devices:devices", "Add, list and remove devices."),
     "edges": ("edgeferry.tools.edges:edges", "Add and list edges."),
-    "bench": (
-        "edgeferry.tools.bench.command:bench",
-        "Measure, and prove that nothing is lost.",
-    ),
+    "bench": ("edgeferry.tools.bench.command:bench", "Measure, and prove that nothing is lost."),
 }
 
 
@@ -47,9 +35,7 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(import_module(module), attribute)
         return command
 
-    def format_commands(
-        self, ctx: click.Context, formatter: click.HelpFormatter
-    ) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 

@@ -37,9 +37,7 @@ def print_json(document: object) -> None:
     click.echo(orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS).decode())
 
 
-def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = ""
-) -> None:
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
     table = Table(title=title or None, title_justify="left")
     for column in columns:
         table.add_column(column, overflow="fold")

@@ -51,8 +51,9 @@ class Part(Protocol):
         ...
 
 
-def die_with_parent(parent: int) -> Callable[[], None]:
-    """For ``preexec_fn``: the child gets SIGKILL when ``parent`` (our pid) ends in any way."""
+def die_with_parent() -> Callable[[], None]:
+    """For ``preexec_fn``: the child gets SIGKILL when this process ends in any way."""
+    parent = os.getpid()
     if sys.platform != "linux":
         return lambda: None
     libc = ctypes.CDLL(None, use_errno=True)
@@ -99,9 +100,7 @@ class ChildProcess:
     @property
     def pid(self) -> int | None:
         process = self._process
-        return (
-            process.pid if process is not None and process.returncode is None else None
-        )
+        return process.pid if process is not None and process.returncode is None else None
 
     async def start(self) -> None:
         spec = self._spec
@@ -115,7 +114,7 @@ class ChildProcess:
                 stderr=log,
                 env={**os.environ, **spec.env},
                 start_new_session=True,  # Ctrl-C reaches us alone; we stop all in order
-                preexec_fn=die_with_parent(os.getpid()),
+                preexec_fn=die_with_parent(),
             )
         deadline = self._clock.monotonic() + spec.start_timeout
         while not spec.ready_file.exists():
@@ -176,9 +175,7 @@ class Supervisor:
         """Start one of the parts and keep it running from now on. Raises StartFailed."""
         self._started.append(part)
         await part.start()
-        self._watchers.append(
-            asyncio.create_task(self._watch(part), name=f"watch {part.name}")
-        )
+        self._watchers.append(asyncio.create_task(self._watch(part), name=f"watch {part.name}"))
         self._changed()
 
     async def stop(self) -> None:
@@ -196,9 +193,7 @@ class Supervisor:
             code = await part.wait()
             if self._clock.monotonic() - since > _STEADY_SECONDS:
                 backoff = _FIRST_BACKOFF
-            self._say(
-                f"{part.name} {_ending(code)}; starting it again in {backoff:g} s"
-            )
+            self._say(f"{part.name} {_ending(code)}; starting it again in {backoff:g} s")
             await asyncio.sleep(backoff)
             backoff = min(backoff * 2, _MAX_BACKOFF)
             try:

@@ -67,9 +67,7 @@ async def supervise() -> AsyncIterator[Supervise]:
 
 
 @pytest.mark.asyncio
-async def test_start_returns_when_the_child_is_ready(
-    tmp_path: Path, supervise: Supervise
-) -> None:
+async def test_start_returns_when_the_child_is_ready(tmp_path: Path, supervise: Supervise) -> None:
     part = child(tmp_path, "edge")
     supervisor = supervise(part)
     await supervisor.start(part)
@@ -94,20 +92,13 @@ async def test_a_killed_child_is_started_again_and_said_so(
 
 
 @pytest.mark.asyncio
-async def test_all_are_stopped_last_started_first(
-    tmp_path: Path, supervise: Supervise
-) -> None:
+async def test_all_are_stopped_last_started_first(tmp_path: Path, supervise: Supervise) -> None:
     servers, site = child(tmp_path, "servers"), child(tmp_path, "site")
     supervisor = supervise(servers, site)
     await supervisor.start(servers)
     await supervisor.start(site)
     await supervisor.stop()
-    assert (tmp_path / "all.log").read_text().split() == [
-        "stopped",
-        "site",
-        "stopped",
-        "servers",
-    ]
+    assert (tmp_path / "all.log").read_text().split() == ["stopped", "site", "stopped", "servers"]
     assert supervisor.pids == {}
 
 
@@ -120,11 +111,9 @@ async def test_a_child_that_does_not_listen_is_ended_by_force(tmp_path: Path) ->
 
 
 @pytest.mark.asyncio
-async def test_a_child_that_ends_while_starting_shows_its_last_lines(
-    tmp_path: Path,
-) -> None:
+async def test_a_child_that_ends_while_starting_shows_its_last_lines(tmp_path: Path) -> None:
     part = child(tmp_path, "edge", "import sys; sys.exit('port 8081 is taken')")
-    with pytest.raises(StartFailed, match="ended with code 1 .*\n.*port 8081 is taken"):
+    with pytest.raises(StartFailed, match=r"ended with code 1 .*\n.*port 8081 is taken"):
         await part.start()
 
 
@@ -145,11 +134,7 @@ async def main():
 asyncio.run(main())
 """
     parent = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        program,
-        str(tmp_path / "ready"),
-        stdout=asyncio.subprocess.PIPE,
+        sys.executable, "-c", program, str(tmp_path / "ready"), stdout=asyncio.subprocess.PIPE
     )
     assert parent.stdout is not None
     orphan = int(await parent.stdout.readline())

@@ -1,0 +1,171 @@
+"""``bench hop``: one rule node on real Kafka, at full speed through a topic filled before.
+
+Decode, process, encode, produce, delivered, committed; with headers, metrics and routing.
+"""
+
+import asyncio
+import sys
+from dataclasses import dataclass
+
+from edgeferry.core.clock import Clock
+from edgeferry.core.errors import LogUnavailable, Stop
+from edgeferry.core.ids import DEFAULT_TENANT_ID, MessageIds, new_entity_id
+from edgeferry.core.message import RuleMessage
+from edgeferry.core.record import (
+    HEADER_ORIGIN,
+    HEADER_TRACEPARENT,
+    HEADER_TYPE,
+    LogReader,
+    Outgoing,
+)
+from edgeferry.log.admin import TopicAdmin
+from edgeferry.log.codec import decode_message, encode_message
+from edgeferry.log.kafka import KafkaWriter
+from edgeferry.log.kafka_reader import KafkaReader
+from edgeferry.log.topics import chain_topics, site_topics
+from edgeferry.tools.bench import hop_node
+from edgeferry.tools.bench.report import CpuMeter, Report
+from edgeferry.tools.supervise import die_with_parent
+
+_EXPECTED_PER_SECOND = 40_000
+_DEVICES = 64
+_CHUNK = 5_000
+_POLL_SECONDS = 0.1
+_READ_BYTES = 8_000_000
+_TYPE = "POST_TELEMETRY_REQUEST"
+
+
+@dataclass(frozen=True, slots=True)
+class HopPlan:
+    """``seconds`` at the expected rate give the number of messages."""
+
+    bootstrap: str
+    seconds: float
+    partitions: int
+    timeout: float = 300.0
+
+    @property
+    def messages(self) -> int:
+        return int(self.seconds * _EXPECTED_PER_SECOND)
+
+
+async def hop(plan: HopPlan, clock: Clock) -> dict[str, object]:
+    """Topics are made and deleted. Raises LogUnavailable, Stop."""
+    report = Report("hop")
+    admin = TopicAdmin(plan.bootstrap)
+    topics = chain_topics((hop_node.INPUT, hop_node.OUTPUT), plan.partitions)
+    topics += site_topics(hop_node.SITE, "edge")
+    names = [topic.name for topic in topics]
+    await admin.delete([name for name in names if name in await admin.partitions()])
+    await admin.ensure(topics, replication=1)
+    try:
+        await _fill(plan, clock)
+        await _run_node(plan, admin, clock, report)
+        reader = KafkaReader(plan.bootstrap)
+        try:
+            await _count(reader, plan.messages, report)
+        finally:
+            await reader.stop()
+    finally:
+        await admin.delete(names)
+    return report.line()
+
+
+async def _fill(plan: HopPlan, clock: Clock) -> None:
+    """Messages as the gateway makes them: three values, device name and type, headers."""
+    writer, ids = KafkaWriter(plan.bootstrap, clock), MessageIds()
+    devices = [new_entity_id() for _ in range(_DEVICES)]
+    headers = (
+        (HEADER_TYPE, _TYPE.encode()),
+        (HEADER_ORIGIN, hop_node.SITE.encode()),
+        (HEADER_TRACEPARENT, b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+    )
+    try:
+        for start in range(0, plan.messages, _CHUNK):
+            records = []
+            for number in range(start, min(start + _CHUNK, plan.messages)):
+                device, now = devices[number % _DEVICES], clock.now_ms()
+                message = RuleMessage(
+                    id=ids.next(),
+                    tenant_id=DEFAULT_TENANT_ID,
+                    ts=now,
+                    stamp=now * 1000 + number % 1000,
+                    stack=[],
+                    type=_TYPE,
+                    entity_type="DEVICE",
+                    entity_id=device,
+                    metadata={
+                        "deviceName": f"device-{number % _DEVICES}",
+                        "deviceType": "default",
+                        "ts": str(now),
+                    },
+                    data_type="JSON",
+                    data=f'{{"count":{number},"temperature":{number / 100:.2f},"state":"running"}}',
+                )
+                records.append(
+                    Outgoing(hop_node.INPUT, device.encode(), encode_message(message), headers)
+                )
+            await writer.append(records)
+    finally:
+        await writer.stop()
+
+
+async def _run_node(plan: HopPlan, admin: TopicAdmin, clock: Clock, report: Report) -> None:
+    node = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "edgeferry.tools.bench.hop_node",
+        plan.bootstrap,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        preexec_fn=die_with_parent(),
+    )
+    assert node.stdin is not None
+    assert node.stdout is not None
+    try:
+        if await node.stdout.readline() != b"ready\n":
+            raise Stop("the node's process ended before it was ready; see its output above")
+        meter, started = CpuMeter({"node": node.pid}), clock.monotonic()
+        node.stdin.write(b"go\n")
+        await _until_committed(plan, admin, clock)
+        seconds, cpu = clock.monotonic() - started, meter.seconds()
+        report.add(
+            seconds=round(seconds, 3),
+            messages=plan.messages,
+            per_second=round(plan.messages / seconds),
+            per_cpu_second=round(plan.messages / cpu["node"]),
+            cpu_seconds=cpu,
+            partitions=plan.partitions,
+        )
+        node.stdin.close()
+        await node.wait()
+    finally:
+        if node.returncode is None:
+            node.kill()
+            await node.wait()
+
+
+async def _until_committed(plan: HopPlan, admin: TopicAdmin, clock: Clock) -> None:
+    deadline = clock.monotonic() + plan.timeout
+    while sum(p.lag for p in await admin.lag(hop_node.INPUT, [hop_node.INPUT])):
+        if clock.monotonic() > deadline:
+            raise LogUnavailable(f"the node had not committed all after {plan.timeout:.0f} s")
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _count(reader: LogReader, messages: int, report: Report) -> None:
+    """Every output once, changed by the node, with its headers."""
+    ids: set[str] = set()
+    seen = 0
+    for partition, ends in (await reader.ends(hop_node.OUTPUT)).items():
+        offset = ends.start
+        while offset < ends.end:
+            records = await reader.read(hop_node.OUTPUT, partition, offset, _READ_BYTES, 2_000)
+            for record in records:
+                message = decode_message(record.value)
+                if hop_node.MARKED not in message.metadata or len(record.headers) < 3:
+                    raise Stop(f"an output without the node's mark or headers: {message.id}")
+                ids.add(message.id)
+            seen += len(records)
+            offset = records[-1].offset + 1 if records else ends.end
+    report.add(lost=messages - len(ids), duplicates=seen - len(ids))

@@ -1,0 +1,100 @@
+"""The node's process of ``bench hop``: one node, run as every node is run.
+
+``python -m edgeferry.tools.bench.hop_node BOOTSTRAP`` prints ``ready`` when it reads, holds
+the first batch back until a line comes in, and ends with its standard input.
+"""
+
+import asyncio
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import uvloop
+
+from edgeferry.core.chain import Chain, ChainNode, Wire
+from edgeferry.core.clock import SystemClock
+from edgeferry.core.message import RuleMessage
+from edgeferry.core.node import SUCCESS, NodeSpec, Output
+from edgeferry.core.record import Record
+from edgeferry.log.kafka import KafkaWriter
+from edgeferry.rules.processor import RuleSite, input_topic, rule_processors
+from edgeferry.runtime.metrics import Metrics
+from edgeferry.streams.processor import Outputs, Processor, TopicPartition
+from edgeferry.streams.runner import Runner, RunnerSettings
+from edgeferry.streams.worker import Environment
+
+SITE = "bench"
+MARKED = "benchMark"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    def validate(self) -> Iterable[str]:
+        return ()
+
+
+def mark(message: RuleMessage, config: Config) -> Iterable[Output]:
+    """Changes every message, so that it has to be encoded again."""
+    yield Output(SUCCESS, message.with_metadata(**{MARKED: "1"}))
+
+
+MARK = NodeSpec(type="mark", summary="adds metadata", config=Config, process=mark)
+CHAIN = Chain(
+    name="hop",
+    version=1,
+    input="mark",
+    nodes={name: ChainNode(name, "mark", Config()) for name in ("mark", "end")},
+    wires=(Wire("mark", SUCCESS, ("end",)),),
+)
+INPUT = input_topic(SITE, CHAIN, "mark", root=True)
+OUTPUT = input_topic(SITE, CHAIN, "end", root=True)
+
+
+class Gated:
+    """A processor that holds its first batch back until ``gate`` is set."""
+
+    def __init__(self, inner: Processor, gate: asyncio.Event) -> None:
+        self._inner = inner
+        self._gate = gate
+        self.name = inner.name
+        self.chain = inner.chain
+        self.node = inner.node
+        self.topics = inner.topics
+
+    async def process(self, records: Sequence[Record], outputs: Outputs) -> None:
+        await self._gate.wait()
+        await self._inner.process(records, outputs)
+
+    async def delivered(self, records: Sequence[Record]) -> None:
+        await self._inner.delivered(records)
+
+    async def assigned(self, committed: Mapping[TopicPartition, int]) -> None:
+        await self._inner.assigned(committed)
+
+
+async def _main(bootstrap: str) -> None:
+    clock, metrics, gate = SystemClock(), Metrics(SITE), asyncio.Event()
+    writer = KafkaWriter(bootstrap, clock)
+    site = RuleSite(
+        site=SITE, ports={}, max_record_bytes=writer.max_record_bytes, ended=metrics.ended
+    )
+    processors = rule_processors(CHAIN, {"mark": MARK}, site, root=True, nodes=["mark"])
+    runner = Runner(
+        [Gated(processor, gate) for processor in processors],
+        RunnerSettings(bootstrap=bootstrap, slot="0"),
+        Environment(site=SITE, writer=writer, clock=clock),
+        metrics,
+    )
+    await writer.start()
+    await runner.start()
+    await runner.ready()
+    print("ready", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+    gate.set()
+    await asyncio.to_thread(sys.stdin.read)
+    await runner.stop()
+    await writer.stop()
+
+
+if __name__ == "__main__":
+    uvloop.run(_main(sys.argv[1]))
