@@ -168,6 +168,12 @@ class Metrics:
         self._node_dead = counter("node_dead_letters", "Records set aside for good.", node)
         self._node_lag = gauge("node_lag_records", "Records a node still has to read.", node)
 
+        self._node_ended = counter(
+            "node_ended_messages",
+            "Messages that a node let go by a relation that the chain wires to nothing.",
+            ("chain", "node", "relation"),
+        )
+
         self._store_rows = counter("store_rows", "Rows made durable.", store)
         self._store_batch_rows = histogram("store_batch_rows", "Rows per batch.", store, _ROWS)
         self._store_batch_bytes = histogram("store_batch_bytes", "Bytes per batch.", store, _BYTES)
@@ -218,6 +224,10 @@ class Metrics:
             dead_letters=self._node_dead.labels(chain, node),
             lag_records=self._node_lag.labels(chain, node),
         )
+
+    def ended(self, chain: str, node: str, relation: str, count: int) -> None:
+        """So many more messages left by a relation that the chain wires to nothing."""
+        self._node_ended.labels(chain, node, relation).inc(count)
 
     def store(self, kind: str) -> StoreMetrics:
         """``kind``: sqlite or cassandra."""
