@@ -51,9 +51,8 @@ class Part(Protocol):
         ...
 
 
-def die_with_parent() -> Callable[[], None]:
-    """For ``preexec_fn``: the child gets SIGKILL when this process ends in any way."""
-    parent = os.getpid()
+def die_with_parent(parent: int) -> Callable[[], None]:
+    """For ``preexec_fn``: the child gets SIGKILL when ``parent`` (our pid) ends in any way."""
     if sys.platform != "linux":
         return lambda: None
     libc = ctypes.CDLL(None, use_errno=True)
@@ -114,7 +113,7 @@ class ChildProcess:
                 stderr=log,
                 env={**os.environ, **spec.env},
                 start_new_session=True,  # Ctrl-C reaches us alone; we stop all in order
-                preexec_fn=die_with_parent(),
+                preexec_fn=die_with_parent(os.getpid()),
             )
         deadline = self._clock.monotonic() + spec.start_timeout
         while not spec.ready_file.exists():

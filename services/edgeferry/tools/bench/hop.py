@@ -4,6 +4,7 @@ Decode, process, encode, produce, delivered, committed; with headers, metrics an
 """
 
 import asyncio
+import os
 import sys
 from dataclasses import dataclass
 
@@ -118,7 +119,7 @@ async def _run_node(plan: HopPlan, admin: TopicAdmin, clock: Clock, report: Repo
         plan.bootstrap,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        preexec_fn=die_with_parent(),
+        preexec_fn=die_with_parent(os.getpid()),
     )
     assert node.stdin is not None
     assert node.stdout is not None

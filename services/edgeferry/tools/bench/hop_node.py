@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import uvloop
+from prometheus_client import CollectorRegistry
 
 from edgeferry.core.chain import Chain, ChainNode, Wire
 from edgeferry.core.clock import SystemClock
@@ -73,7 +74,7 @@ class Gated:
 
 
 async def _main(bootstrap: str) -> None:
-    clock, metrics, gate = SystemClock(), Metrics(SITE), asyncio.Event()
+    clock, metrics, gate = SystemClock(), Metrics(CollectorRegistry()), asyncio.Event()
     writer = KafkaWriter(bootstrap, clock)
     site = RuleSite(
         site=SITE, ports={}, max_record_bytes=writer.max_record_bytes, ended=metrics.ended
