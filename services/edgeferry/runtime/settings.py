@@ -6,9 +6,16 @@ Chains (what flows where) and deployment (how many processes) are other files.
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
 
+from edgeferry.core.errors import InvalidSettings
 from edgeferry.core.ids import DEFAULT_TENANT_ID
 
 
@@ -87,3 +94,37 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     devices_file: Path | None = Field(None, description="devices and tokens (JSON)")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
+def load_settings(file: Path | None) -> Settings:
+    """Settings from a YAML (or JSON) file; the environment wins over the file.
+
+    Raises InvalidSettings with every problem and its path."""
+    if file is not None and not file.is_file():
+        raise InvalidSettings(f"settings file {file} does not exist")
+
+    class FromFile(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return (env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=file))
+
+    try:
+        return FromFile()
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(str(part) for part in problem['loc']) or 'settings'}: {problem['msg']}"
+            for problem in error.errors()
+        ]
+    except yaml.YAMLError as error:
+        problems = [f"not YAML: {error}"]
+    except (ValueError, TypeError):
+        problems = ["the file must hold names with values, such as `role: edge`"]
+    where = f"settings file {file}" if file is not None else "settings from the environment"
+    raise InvalidSettings("\n".join([f"{where} cannot be used:", *problems]))
