@@ -1,0 +1,90 @@
+"""``edgeferry tail``: a topic's records, decoded, one JSON line each."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from edgeferry.core.errors import Stop
+from edgeferry.core.record import PartitionEnds, Record
+from edgeferry.log.admin import TopicAdmin
+from edgeferry.log.kafka_reader import KafkaReader
+from edgeferry.runtime.settings import load_settings
+from edgeferry.tools.options import settings_option
+from edgeferry.tools.output import asynchronous, json_option, print_json
+from edgeferry.tools.records import readable, stored_records
+
+_READ_BYTES = 1_000_000
+_WAIT_MS = 500
+
+
+@click.command()
+@click.argument("topic")
+@settings_option("cloud")
+@click.option("--from-beginning", is_flag=True, help="Also what the topic holds already.")
+@click.option("-n", "count", type=click.IntRange(min=1), help="End after so many records.")
+@json_option
+@asynchronous
+async def tail(
+    topic: str, settings_file: Path, from_beginning: bool, count: int | None, as_json: bool
+) -> None:
+    """Print TOPIC's records (such as cloud.root), decoded; new ones as they come. Each is
+    one JSON line; with --json all lines form one array, which wants -n."""
+    if as_json and count is None:
+        raise click.UsageError("--json prints one document: say with -n how many records")
+    bootstrap = load_settings(settings_file).kafka.bootstrap
+    if topic not in await TopicAdmin(bootstrap).partitions():
+        raise Stop(f"there is no topic {topic}: `edgeferry topics list` shows them")
+    reader = KafkaReader(bootstrap)
+    found: list[object] = []
+    show = found.append if as_json else print_json
+    try:
+        await _follow(reader, topic, from_beginning, count, lambda r: show(readable(r)))
+    finally:
+        await reader.stop()
+    if as_json:
+        print_json(found)
+
+
+async def _follow(
+    reader: KafkaReader,
+    topic: str,
+    from_beginning: bool,
+    count: int | None,
+    show: Callable[[Record], None],
+) -> None:
+    """What is there first, in order per partition, then each partition as it grows."""
+    left = count if count is not None else -1
+    ends = await reader.ends(topic)
+    if from_beginning:
+        async for record in stored_records(reader, topic, ends):
+            show(record)
+            left -= 1
+            if not left:
+                return
+    arrived: asyncio.Queue[Record] = asyncio.Queue(maxsize=1000)
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(_read_on(reader, topic, partition, at, arrived))
+            for partition, at in ends.items()
+        ]
+        while left:
+            show(await arrived.get())
+            left -= 1
+        for task in tasks:
+            task.cancel()
+
+
+async def _read_on(
+    reader: KafkaReader,
+    topic: str,
+    partition: int,
+    at: PartitionEnds,
+    arrived: asyncio.Queue[Record],
+) -> None:
+    offset = at.end
+    while True:
+        for record in await reader.read(topic, partition, offset, _READ_BYTES, _WAIT_MS):
+            await arrived.put(record)
+            offset = record.offset + 1

@@ -1,0 +1,85 @@
+"""``edgeferry topics``: makes a site's topics, a job before its start; never a service's."""
+
+from pathlib import Path
+
+import click
+
+from edgeferry.log.admin import TopicAdmin
+from edgeferry.log.topics import TopicSettings, chain_topics, site_topics
+from edgeferry.rules.processor import input_topics
+from edgeferry.runtime.settings import Settings, load_settings
+from edgeferry.tools.options import load_root_chain, settings_option
+from edgeferry.tools.output import asynchronous, json_option, print_json, print_table
+
+
+def wanted_topics(settings: Settings) -> list[TopicSettings]:
+    """The catalogue's topics for the site's role and those of its root chain.
+
+    Raises InvalidChain."""
+    names = input_topics(settings.site, load_root_chain(settings), root=True)
+    return [
+        *site_topics(settings.site, settings.role),
+        *chain_topics(names, settings.kafka.partitions),
+    ]
+
+
+async def apply_topics(settings: Settings) -> list[str]:
+    """Make what is missing; the names of those made.
+
+    Raises InvalidChain, LogUnavailable, Stop."""
+    admin = TopicAdmin(settings.kafka.bootstrap)
+    return await admin.ensure(wanted_topics(settings), settings.kafka.replication)
+
+
+@click.group()
+def topics() -> None:
+    """Make and list the topics of a site."""
+
+
+@topics.command()
+@settings_option("cloud")
+@json_option
+@asynchronous
+async def apply(settings_file: Path, as_json: bool) -> None:
+    """Make the topics that are missing."""
+    made = await apply_topics(load_settings(settings_file))
+    if as_json:
+        print_json({"made": made})
+    else:
+        print("\n".join(f"made {name}" for name in made) or "nothing was missing")
+
+
+@topics.command("list")
+@settings_option("cloud")
+@json_option
+@asynchronous
+async def list_topics(settings_file: Path, as_json: bool) -> None:
+    """Topics of the site, with those that are missing."""
+    settings = load_settings(settings_file)
+    existing = await TopicAdmin(settings.kafka.bootstrap).partitions()
+    rows = [
+        {
+            "topic": topic.name,
+            "value": topic.value,
+            "partitions": topic.partitions,
+            "retention_ms": topic.retention_ms,
+            "exists": topic.name in existing,
+        }
+        for topic in wanted_topics(settings)
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        ("topic", "value", "partitions", "retention", ""),
+        (
+            (
+                row["topic"],
+                row["value"],
+                row["partitions"],
+                "until read" if row["retention_ms"] is None else f"{row['retention_ms']} ms",
+                "" if row["exists"] else "missing",
+            )
+            for row in rows
+        ),
+    )
