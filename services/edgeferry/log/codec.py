@@ -99,12 +99,6 @@ def schema_id_of(data: bytes) -> int:
     return int(_PREFIX.unpack_from(data)[1])
 
 
-_MESSAGE_FIELDS = (
-    "id", "tenant_id", "ts", "stamp", "stack", "type",
-    "entity_type", "entity_id", "metadata", "data_type", "data",
-)  # fmt: skip
-
-
 def encode_message(message: RuleMessage) -> bytes:
     return codec("RuleMessage").encode(
         {
@@ -125,7 +119,8 @@ def encode_message(message: RuleMessage) -> bytes:
 
 def decode_message(data: bytes | None) -> RuleMessage:
     """Raises Undecodable, UnknownSchema."""
-    return RuleMessage(**codec("RuleMessage").decode(data))
+    # the record's fields stand in the order of the schema, which is RuleMessage's own
+    return RuleMessage(*codec("RuleMessage").decode(data).values())
 
 
 def kv_entry(key: str, value: Value) -> AvroRecord:
