@@ -132,9 +132,11 @@ class KafkaWriter:
                 log.warning("appending to Kafka at %s failed: %r", self._bootstrap, error)
                 _resolve(group, LogUnavailable(f"Kafka at {self._bootstrap}: {error!r}"))
                 await self._drop_producer()
-            except BaseException as error:
-                _resolve(group, LogUnavailable(f"append interrupted: {error!r}"))
+            except asyncio.CancelledError:
+                _resolve(group, LogUnavailable("the log is closing"))
                 raise
+            except Exception as error:  # a bug: each caller gets it as it is
+                _resolve(group, error)
             else:
                 _resolve(group, None)
 
@@ -144,7 +146,8 @@ class KafkaWriter:
         hash_of, partitions = self._hash, self._partitions
         builders: dict[tuple[str, int], Any] = {}
         full: list[tuple[str, int, Any]] = []
-        for topic, key, value, headers in records:
+        for topic, key, value, given in records:
+            headers = given if type(given) is list else list(given)
             count = partitions.get(topic)
             if count is None:
                 count = await self._count_partitions(producer, topic)
