@@ -1,0 +1,27 @@
+"""The list of node types, in full. A new node type is one import and one line here."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from edgeferry.core.node import NodeSpec
+from edgeferry.rules.nodes import (
+    check_fields,
+    log,
+    message_type_switch,
+    push_to_cloud,
+    save_attributes,
+    save_timeseries,
+    script_filter,
+)
+
+_SPECS: Final = (
+    message_type_switch.NODE,
+    script_filter.NODE,
+    check_fields.NODE,
+    save_timeseries.NODE,
+    save_attributes.NODE,
+    push_to_cloud.NODE,
+    log.NODE,
+)
+
+NODES: Final[Mapping[str, NodeSpec]] = {spec.type: spec for spec in _SPECS}
