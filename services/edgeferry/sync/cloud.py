@@ -1,0 +1,223 @@
+"""The Cloud's end of the link: listens, holds edges back when the chain lags."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from edgeferry.core.errors import InvalidSettings, Stop
+from edgeferry.runtime.service import Health
+from edgeferry.runtime.settings import SyncSettings
+from edgeferry.sync import handshake
+from edgeferry.sync.edges import Edge, Edges
+from edgeferry.sync.inbox import Checkpoint, Inbox
+from edgeferry.sync.lanes import UP
+from edgeferry.sync.link import LinkLimits, SessionEnded
+from edgeferry.sync.sessions import (
+    CloudSyncParts,
+    Refused,
+    Session,
+    Sessions,
+    position_name,
+)
+from edgeferry.sync.streams import ContextStream
+from edgeferry.sync.sync_pb2 import Frame, Goodbye
+
+_WATCH_SECONDS = 0.5
+_STOP_SECONDS = 10.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedLane:
+    """``made``: the end of the Edge's log as last told; everything below ``received`` has
+    come, everything below ``acked`` is durable here. ``lost``: gone before it could come."""
+
+    lane: str
+    epoch: int
+    made: int
+    received: int
+    acked: int
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeStatus:
+    id: str
+    name: str
+    connected: bool
+    lanes: Sequence[ReceivedLane]
+
+
+class CloudSync:
+    """A Service."""
+
+    def __init__(self, *, settings: SyncSettings, parts: CloudSyncParts) -> None:
+        """Raises InvalidSettings naming every setting that is missing."""
+        self._tls, edges_file = _checked(settings)
+        self._listen = settings.listen
+        self._parts = parts
+        self._edges = Edges(edges_file)
+        limits = LinkLimits(
+            batch_bytes=settings.batch_bytes,
+            in_flight=settings.in_flight,
+            window=settings.batch_bytes * settings.in_flight,
+        )
+        self._limits = limits
+        self._sessions = Sessions(edges=self._edges, parts=parts, limits=limits)
+        self._serving: set[asyncio.Task[None]] = set()
+        self._server: grpc.aio.Server | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._stopping = False
+        self.port = 0
+
+    @property
+    def name(self) -> str:
+        return "sync"
+
+    async def start(self) -> None:
+        """Raises Stop when the port is taken."""
+        server = grpc.aio.server(
+            options=[*handshake.KEEPALIVE_OPTIONS, ("grpc.so_reuseport", 0)],
+        )
+        method = grpc.stream_stream_rpc_method_handler(
+            self._handle,
+            request_deserializer=Frame.FromString,
+            response_serializer=Frame.SerializeToString,
+        )
+        _, service, name = handshake.METHOD.split("/")
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(service, {name: method}),)
+        )
+        host, port = self._listen.host, self._listen.port
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            self.port = server.add_secure_port(address, self._tls)
+        except RuntimeError as error:
+            raise Stop(
+                f"sync cannot listen on {address}: the port is taken or not ours; free it or "
+                "set sync.listen"
+            ) from error
+        await server.start()
+        self._server = server
+        self._watcher = asyncio.create_task(self._watch(), name="sync watch")
+
+    async def stop(self) -> None:
+        """Ends every session after its append under way."""
+        self._stopping = True
+        for session in self._sessions.all():
+            session.end(SessionEnded(Goodbye.STOPPING, "the Cloud stops"))
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+        if self._serving:
+            await asyncio.wait(self._serving, timeout=_STOP_SECONDS)
+        await self._sessions.drop_writer()  # ends an append that cannot end by itself
+        if self._server is not None:
+            await self._server.stop(1)
+        if self._serving:
+            await asyncio.wait(self._serving, timeout=_STOP_SECONDS)
+
+    def health(self) -> Health:
+        alive = self._watcher is not None and not self._watcher.done()
+        paused = alive and self._sessions.window == 0
+        detail = "edges are held back until the chain has caught up" if paused else ""
+        return Health(alive=alive, ready=alive, detail=detail)
+
+    async def edges(self) -> list[EdgeStatus]:
+        """Every edge of the file with its positions: the proof of completeness.
+
+        Raises StoreUnavailable, InvalidSettings."""
+        return [await self._status(edge) for edge in self._edges.all()]
+
+    async def _status(self, edge: Edge) -> EdgeStatus:
+        session = self._sessions.live(edge.id)
+        if session is not None:
+            lanes = [_live(inbox) for inbox in session.inboxes]
+            return EdgeStatus(edge.id, edge.name, True, lanes)
+        lanes = []
+        for lane in UP:
+            stored = await self._parts.received.positions.load(position_name(edge.id, lane))
+            if stored is not None:
+                kept = Checkpoint.unpack(stored)
+                at = kept.position.offset
+                lanes.append(ReceivedLane(lane, kept.position.epoch, kept.made, at, at, kept.lost))
+        return EdgeStatus(edge.id, edge.name, False, lanes)
+
+    async def _handle(self, _frames: object, context: grpc.aio.ServicerContext) -> None:
+        sessions: list[Session] = []
+        # A task of its own: gRPC cancels the handler when the connection breaks, and an
+        # append under way must then still be waited for.
+        serving = asyncio.create_task(
+            self._sessions.serve(ContextStream(context), context.peer(), sessions.append),
+            name="sync session",
+        )
+        self._serving.add(serving)
+        serving.add_done_callback(self._served)
+        try:
+            await asyncio.shield(serving)
+        except asyncio.CancelledError:
+            for session in sessions:
+                session.end(SessionEnded(Goodbye.UNSPECIFIED, "the connection broke"))
+            raise
+        except Refused as refused:
+            log.warning("connection from %s refused: %s", context.peer(), refused)
+            await context.abort(refused.code, str(refused))
+
+    def _served(self, serving: "asyncio.Task[None]") -> None:
+        self._serving.discard(serving)
+        if not serving.cancelled():
+            serving.exception()  # the handler tells it; when it has gone, nobody needs it
+
+    async def _watch(self) -> None:
+        pressure = self._parts.backpressure
+        while True:
+            lag = self._parts.lag()
+            if lag > pressure.stop_above:
+                self._sessions.window = 0
+            elif lag < pressure.resume_below:
+                self._sessions.window = self._limits.window
+            admitted = self._admitted()
+            for session in self._sessions.all():
+                if admitted is not None and session.edge.id not in admitted:
+                    session.end(
+                        SessionEnded(Goodbye.UNSPECIFIED, "no longer admitted", retry=False)
+                    )
+                if session.link is not None:
+                    with contextlib.suppress(SessionEnded):
+                        await session.link.credit(self._sessions.window)
+            await asyncio.sleep(_WATCH_SECONDS)
+
+    def _admitted(self) -> set[str] | None:
+        """None while the file cannot be read: that ends nobody's session."""
+        try:
+            return {edge.id for edge in self._edges.all()}
+        except InvalidSettings as error:
+            log.error("%s", error)
+            return None
+
+
+def _live(inbox: Inbox) -> ReceivedLane:
+    lane = inbox.lane
+    made = max(inbox.made, lane.received)
+    return ReceivedLane(inbox.name, lane.epoch, made, lane.received, lane.durable, inbox.lost)
+
+
+def _checked(settings: SyncSettings) -> tuple[grpc.ServerCredentials, Path]:
+    problems: list[str] = []
+    pem: list[bytes] = []
+    for name, path in (("key_file", settings.key_file), ("cert_file", settings.cert_file)):
+        if path is None or not path.is_file():
+            problems.append(f"sync.{name}: name a PEM file that is there (is: {path})")
+        else:
+            pem.append(path.read_bytes())
+    if settings.edges_file is None:
+        problems.append("sync.edges_file: name the file with the list of edges")
+    if problems or settings.edges_file is None:
+        raise InvalidSettings("\n".join(problems))
+    return grpc.ssl_server_credentials([(pem[0], pem[1])]), settings.edges_file

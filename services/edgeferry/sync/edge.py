@@ -1,0 +1,309 @@
+"""The Edge's end of the link: dials the Cloud and keeps at it."""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+
+from edgeferry.core.errors import InvalidSettings, Later, OffsetOutOfRange
+from edgeferry.core.ids import new_token
+from edgeferry.runtime.service import Health
+from edgeferry.runtime.settings import SyncSettings
+from edgeferry.sync import handshake
+from edgeferry.sync.flow import ProtocolError
+from edgeferry.sync.inbox import ClosableWriter, Inbox, Received
+from edgeferry.sync.lanes import DOWN
+from edgeferry.sync.link import Link, LinkLimits, Sending, SessionEnded, expect
+from edgeferry.sync.outbox import Backlog, Outbox
+from edgeferry.sync.streams import CallStream
+from edgeferry.sync.sync_pb2 import Begin, Frame, Goodbye, Hello, Start
+
+_HANDSHAKE_SECONDS = 30.0
+_LOOK_SECONDS = 2.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Seconds between attempts: doubled from ``first`` to ``longest``, with jitter; back
+    to ``first`` after a session that got somewhere."""
+
+    first: float = 0.5
+    longest: float = 30.0
+    jitter: Callable[[], float] = random.random
+
+    def delay(self, failures: int) -> float:
+        upto = min(self.longest, self.first * float(2 ** min(failures, 16)))
+        return upto * (0.5 + 0.5 * self.jitter())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeSyncParts:
+    """outboxes: the lanes that go up, in order of precedence. received, writer: for the
+    lanes that come down; the writer is made anew after a failure."""
+
+    outboxes: Sequence[Outbox]
+    received: Received
+    writer: Callable[[], ClosableWriter]
+    backoff: Backoff = field(default_factory=Backoff)
+
+
+@dataclass(frozen=True, slots=True)
+class LaneStatus:
+    """``depth``: events not acknowledged; ``oldest_age_ms`` None when there is none.
+    ``held_by_schema``: a schema id that the Cloud must learn first."""
+
+    epoch: int
+    acked: int
+    in_flight: int
+    depth: int
+    oldest_age_ms: int | None
+    held_by_schema: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeSyncStatus:
+    """``detail``: why there is no connection; empty while there is one."""
+
+    connected: bool
+    detail: str
+    edge_id: str
+    lanes: Mapping[str, LaneStatus]
+    lost: int
+
+
+class EdgeSync:
+    """A Service. The Edge works without the Cloud, so it is ready in any case."""
+
+    def __init__(self, *, settings: SyncSettings, parts: EdgeSyncParts) -> None:
+        """Raises InvalidSettings naming every setting that is missing."""
+        self._secret_file = _checked(settings)
+        self._settings = settings
+        self._parts = parts
+        self._limits = LinkLimits(
+            batch_bytes=settings.batch_bytes,
+            in_flight=settings.in_flight,
+            window=settings.batch_bytes * settings.in_flight,
+        )
+        self._schemas = handshake.our_schemas()
+        self._incarnation = ""
+        self._link: Link | None = None
+        self._sending: Mapping[str, Sending] = {}
+        self._backlogs: dict[str, Backlog] = {}
+        self._writer: ClosableWriter | None = None
+        self._detail = "not connected yet"
+        self._edge_id = ""
+        self._lost = 0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = asyncio.Event()
+
+    @property
+    def name(self) -> str:
+        return "sync"
+
+    async def start(self) -> None:
+        """Returns at once: the Cloud may be away."""
+        self._tasks = [
+            asyncio.create_task(self._keep_connected(), name="sync"),
+            asyncio.create_task(self._watch_backlogs(), name="sync backlogs"),
+        ]
+
+    async def stop(self) -> None:
+        self._stopping.set()
+        if self._link is not None:
+            self._link.end(SessionEnded(Goodbye.STOPPING, "the Edge stops"))
+        connected, watching = self._tasks
+        watching.cancel()
+        await asyncio.wait([connected], timeout=10)
+        connected.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._drop_writer()
+
+    def health(self) -> Health:
+        alive = all(not task.done() for task in self._tasks)
+        return Health(alive=alive, ready=True, detail=self._detail)
+
+    def status(self) -> EdgeSyncStatus:
+        lanes = {outbox.lane: self._lane_status(outbox) for outbox in self._parts.outboxes}
+        return EdgeSyncStatus(
+            connected=self._link is not None,
+            detail=self._detail,
+            edge_id=self._edge_id,
+            lanes=lanes,
+            lost=self._lost,
+        )
+
+    def _lane_status(self, outbox: Outbox) -> LaneStatus:
+        backlog = self._backlogs.get(outbox.lane, Backlog(0, None))
+        now_ms = self._parts.received.clock.now_ms()
+        age = None if backlog.oldest_ms is None else max(0, now_ms - backlog.oldest_ms)
+        sending = self._sending.get(outbox.lane)
+        if sending is None:
+            epoch, acked = outbox.remembered
+            return LaneStatus(epoch, acked, 0, backlog.depth, age, None)
+        lane = sending.lane
+        return LaneStatus(
+            lane.epoch, lane.acked, lane.in_flight, backlog.depth, age, sending.held_by_schema
+        )
+
+    async def _keep_connected(self) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            got_somewhere = False
+            try:
+                ended, got_somewhere = await self._session()
+            except SessionEnded as error:
+                ended = error
+            except ProtocolError as error:
+                ended = SessionEnded(Goodbye.BAD_FRAME, str(error))
+            except Later as error:
+                ended = SessionEnded(Goodbye.LOG_UNAVAILABLE, f"this site: {error}")
+            except (OSError, TimeoutError) as error:
+                ended = SessionEnded(Goodbye.UNSPECIFIED, f"{type(error).__name__}: {error}")
+            finally:
+                self._link, self._sending = None, {}
+            self._detail = f"not connected to {self._settings.address}: {ended.text}"
+            failures = 0 if got_somewhere else failures + 1
+            delay = self._parts.backoff.delay(failures if ended.retry else 16)
+            if not self._stopping.is_set():
+                log.log(
+                    logging.WARNING if ended.retry else logging.ERROR,
+                    "%s; trying again in %.1f s", self._detail, delay,
+                )  # fmt: skip
+            await self._pause(delay)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            pass
+
+    async def _session(self) -> tuple[SessionEnded, bool]:
+        """One connection, and whether it got somewhere. Raises SessionEnded, Later,
+        ProtocolError, OSError, TimeoutError."""
+        settings = self._settings
+        async with _channel(settings) as channel:
+            call = channel.stream_stream(
+                handshake.METHOD,
+                request_serializer=Frame.SerializeToString,
+                response_deserializer=Frame.FromString,
+            )()
+            stream = CallStream(call)
+            try:
+                async with asyncio.timeout(_HANDSHAKE_SECONDS):
+                    link = await self._shake_hands(stream)
+                self._link, self._detail = link, ""
+                log.info("connected to %s as edge %s", settings.address, self._edge_id)
+                ended = await link.run(self._open_writer())
+            finally:
+                call.cancel()
+        if ended.reason == Goodbye.LOG_UNAVAILABLE:
+            await self._drop_writer()
+        return ended, link.acked_anything
+
+    async def _shake_hands(self, stream: CallStream) -> Link:
+        outboxes = self._parts.outboxes
+        self._incarnation = await handshake.incarnation_of(
+            self._parts.received.positions, new_token()
+        )
+        hello = Hello(
+            version=handshake.VERSION,
+            edge_key=self._settings.edge_key,
+            secret=self._secret_file.read_text().strip(),
+            schemas=handshake.schemas_to_wire(self._schemas),
+            offers=await handshake.offers(outboxes),
+        )
+        await stream.write(Frame(hello=hello))
+        welcome = (await expect(stream, "welcome")).welcome
+        self._edge_id = welcome.edge_id
+        sending, begins = await handshake.begin_sending(
+            outboxes, welcome.wants, welcome.incarnation, self._limits
+        )
+        self._report_losses(begins)
+        inboxes = [
+            Inbox(
+                lane=offer.lane,
+                edge_id=welcome.edge_id,
+                stream=f"sync/{welcome.edge_id}/{offer.lane}",
+                received=self._parts.received,
+            )
+            for offer in welcome.offers
+            if offer.lane in DOWN
+        ]
+        wants = await handshake.recover_inboxes(inboxes, welcome.offers, self._limits.window)
+        start = Start(incarnation=self._incarnation, begins=begins, wants=wants)
+        await stream.write(Frame(start=start))
+        begun = (await expect(stream, "begun")).begun
+        self._sending = {lane.name: lane for lane in sending}
+        theirs = handshake.schemas_from_wire(welcome.schemas)
+        return Link(
+            stream=stream,
+            limits=self._limits,
+            sending=sending,
+            inboxes=handshake.begin_receiving(inboxes, begun.begins),
+            unknown_schemas=frozenset(self._schemas.keys() - theirs.keys()),
+        )
+
+    def _report_losses(self, begins: Sequence[Begin]) -> None:
+        for begin in begins:
+            self._lost += begin.lost
+            level = logging.ERROR if begin.lost else logging.INFO
+            log.log(
+                level, "lane %s: epoch %d from offset %d, %d events lost: %s",
+                begin.lane, begin.epoch, begin.offset, begin.lost, begin.reason,
+            )  # fmt: skip
+
+    def _open_writer(self) -> ClosableWriter:
+        if self._writer is None:
+            self._writer = self._parts.writer()
+        return self._writer
+
+    async def _drop_writer(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            await writer.stop()
+
+    async def _watch_backlogs(self) -> None:
+        while True:
+            for outbox in self._parts.outboxes:
+                sending = self._sending.get(outbox.lane)
+                with contextlib.suppress(Later, OffsetOutOfRange):
+                    self._backlogs[outbox.lane] = await outbox.backlog(
+                        sending.lane if sending else None
+                    )
+            await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _channel(settings: SyncSettings) -> grpc.aio.Channel:
+    ca = settings.ca_file.read_bytes() if settings.ca_file else None
+    options: list[tuple[str, int | str]] = list(handshake.KEEPALIVE_OPTIONS)
+    if settings.server_name:
+        options.append(("grpc.ssl_target_name_override", settings.server_name))
+    return grpc.aio.secure_channel(
+        settings.address, grpc.ssl_channel_credentials(root_certificates=ca), options=options
+    )
+
+
+def _checked(settings: SyncSettings) -> Path:
+    problems = []
+    if not settings.address:
+        problems.append("sync.address: give host:port of the Cloud's sync")
+    if not settings.edge_key:
+        problems.append("sync.edge_key: give the key that the Cloud made for this Edge")
+    secret_file = settings.edge_secret_file
+    files = {"sync.edge_secret_file": secret_file, "sync.ca_file": settings.ca_file}
+    for name, path in files.items():
+        if path is not None and not path.is_file():
+            problems.append(f"{name}: there is no file {path}")
+    if secret_file is None:
+        problems.append("sync.edge_secret_file: name the file with this Edge's secret")
+    if problems or secret_file is None:
+        raise InvalidSettings("\n".join(problems))
+    return secret_file

@@ -1,0 +1,131 @@
+"""What the two sides tell each other first, in protobuf and in our own words."""
+
+from collections.abc import Iterable, Mapping
+
+from fastavro.schema import fingerprint, to_parsing_canonical_form
+
+from edgeferry.core.store import Position, PositionStore
+from edgeferry.log.schemas import registered_schemas
+from edgeferry.sync import sync_pb2 as pb
+from edgeferry.sync.flow import ProtocolError
+from edgeferry.sync.inbox import Inbox
+from edgeferry.sync.link import LinkLimits, Sending
+from edgeferry.sync.outbox import Outbox
+from edgeferry.sync.resume import Begin, Want
+
+VERSION = 1
+"""Of the protocol. Raised only by a change that the other side cannot ignore."""
+
+METHOD = "/edgeferry.sync.v1.Sync/Session"
+MAX_FRAME_BYTES = 17 * 1024 * 1024
+
+KEEPALIVE_OPTIONS = (
+    # A link that is half open (the peer's host is gone without a word) ends after 15 s.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.max_receive_message_length", MAX_FRAME_BYTES),
+    ("grpc.max_send_message_length", MAX_FRAME_BYTES),
+)
+
+_INCARNATION = "sync/incarnation"
+
+Schemas = Mapping[int, bytes]
+"""Schema id to the fingerprint of its canonical form."""
+
+
+def our_schemas() -> Schemas:
+    return {
+        id_: bytes.fromhex(fingerprint(to_parsing_canonical_form(schema.parsed), "CRC-64-AVRO"))
+        for id_, schema in registered_schemas().items()
+    }
+
+
+def schemas_to_wire(schemas: Schemas) -> list[pb.Schema]:
+    return [pb.Schema(id=id_, fingerprint=print_) for id_, print_ in schemas.items()]
+
+
+def schemas_from_wire(schemas: Iterable[pb.Schema]) -> Schemas:
+    return {schema.id: schema.fingerprint for schema in schemas}
+
+
+def schema_conflicts(ours: Schemas, theirs: Schemas) -> list[int]:
+    """Ids that stand for different schemas on the two sides."""
+    return sorted(id_ for id_ in ours.keys() & theirs.keys() if ours[id_] != theirs[id_])
+
+
+async def offers(outboxes: Iterable[Outbox]) -> list[pb.Offer]:
+    """Raises LogUnavailable, StoreUnavailable."""
+    found = []
+    for outbox in outboxes:
+        epoch, start, end = await outbox.offer()
+        found.append(pb.Offer(lane=outbox.lane, epoch=epoch, start=start, end=end))
+    return found
+
+
+async def begin_sending(
+    outboxes: Iterable[Outbox], wants: Iterable[pb.Want], peer: str, limits: LinkLimits
+) -> tuple[list[Sending], list[pb.Begin]]:
+    """The lanes that the peer wants, in order of precedence, and what to tell it.
+
+    Raises LogUnavailable, StoreUnavailable, OffsetOutOfRange."""
+    wanted = {want.lane: want for want in wants}
+    sending: list[Sending] = []
+    begins: list[pb.Begin] = []
+    for outbox in outboxes:
+        asked = wanted.get(outbox.lane)
+        if asked is None:
+            continue
+        want = Want(asked.epoch, asked.offset, asked.last)
+        begin = await outbox.resume(want, peer)
+        lane = Sending(outbox, limits)
+        lane.lane.begin(begin, want, asked.window)
+        sending.append(lane)
+        begins.append(
+            pb.Begin(
+                lane=outbox.lane,
+                epoch=begin.epoch,
+                offset=begin.offset,
+                lost=begin.lost,
+                reason=begin.reason,
+            )
+        )
+    return sending, begins
+
+
+async def recover_inboxes(
+    inboxes: Iterable[Inbox], offered: Iterable[pb.Offer], window: int
+) -> list[pb.Want]:
+    """Raises LogUnavailable, StoreUnavailable."""
+    ends = {offer.lane: offer.end for offer in offered}
+    wants = []
+    for inbox in inboxes:
+        epoch, offset, last = await inbox.recover()
+        inbox.made = max(inbox.made, ends[inbox.name])
+        wants.append(pb.Want(lane=inbox.name, epoch=epoch, offset=offset, last=last, window=window))
+    return wants
+
+
+def begin_receiving(inboxes: Iterable[Inbox], begins: Iterable[pb.Begin]) -> list[Inbox]:
+    """The lanes that the peer really sends. Raises ProtocolError."""
+    by_name = {inbox.name: inbox for inbox in inboxes}
+    begun = []
+    for told in begins:
+        inbox = by_name.pop(told.lane, None)
+        if inbox is None:
+            raise ProtocolError(f"lane {told.lane!r} begins twice, or was not asked for")
+        inbox.begin(Begin(told.epoch, told.offset, told.lost, told.reason))
+        begun.append(inbox)
+    return begun
+
+
+async def incarnation_of(positions: PositionStore, fresh: str) -> str:
+    """This site's incarnation: kept with its positions, so lost when they are lost. Then
+    ``fresh`` becomes the new one. Raises StoreUnavailable."""
+    stored = await positions.load(_INCARNATION)
+    if stored is not None:
+        return stored.incarnation
+    await positions.save(_INCARNATION, Position(0, 0, fresh))
+    return fresh

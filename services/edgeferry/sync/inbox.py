@@ -1,0 +1,285 @@
+"""The receiving half of a lane: appends what comes, keeps the position, finds it again."""
+
+import asyncio
+import json
+import logging
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from edgeferry.core.clock import Clock
+from edgeferry.core.dead_letter import DeadLetter
+from edgeferry.core.errors import Later, LogUnavailable, OffsetOutOfRange, RecordTooLarge
+from edgeferry.core.record import (
+    HEADER_EDGE,
+    HEADER_EPOCH,
+    HEADER_OFFSET,
+    LogReader,
+    LogWriter,
+    Outgoing,
+)
+from edgeferry.core.store import Position, PositionStore
+from edgeferry.log.codec import encode_dead_letter
+from edgeferry.log.topics import site_topic
+from edgeferry.sync.batches import BatchUnpacker, Event, unpacked_size
+from edgeferry.sync.flow import ReceiveLane
+from edgeferry.sync.recovery import Found, longest_prefix, origin_of
+from edgeferry.sync.resume import Begin, Want, event_hash
+from edgeferry.sync.sync_pb2 import Batch
+
+CHECKPOINT_SECONDS = 1.0
+CHECKPOINT_RECORDS = 50_000
+_APPEND_BYTES = 4_000_000
+_SCAN_BYTES = 1_000_000
+_SCAN_WAIT_MS = 5000
+_HEADER_ROOM = 4096
+"""Values this far below the log's limit need no exact count of their headers."""
+
+_RECORD_FRAMING = 256
+
+log = logging.getLogger(__name__)
+
+
+class ClosableWriter(LogWriter, Protocol):
+    """A log writer that can be ended: nothing of it is delivered after ``stop``."""
+
+    async def stop(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """Where received events go: the parts that all lanes of a site share."""
+
+    site: str
+    reader: LogReader
+    positions: PositionStore
+    clock: Clock
+
+
+class Checkpoint(NamedTuple):
+    """A position with the ends of the received topic's partitions at that moment.
+
+    Everything of the stream above the position stands at or above those ends; nothing
+    does when ``closed``. ``made``: the sender's log end as last told; ``lost``: events that
+    were gone from it before they could come."""
+
+    position: Want
+    ends: Mapping[int, int]
+    closed: bool
+    made: int
+    lost: int
+
+    def pack(self) -> Position:
+        detail = {
+            "last": self.position.last.hex(),
+            "ends": self.ends,
+            "closed": self.closed,
+            "made": self.made,
+            "lost": self.lost,
+        }
+        return Position(self.position.epoch, self.position.offset, "", json.dumps(detail))
+
+    @staticmethod
+    def unpack(stored: Position) -> "Checkpoint":
+        detail = json.loads(stored.detail)
+        return Checkpoint(
+            Want(stored.epoch, stored.offset, bytes.fromhex(detail["last"])),
+            {int(partition): end for partition, end in detail["ends"].items()},
+            detail["closed"],
+            detail["made"],
+            detail["lost"],
+        )
+
+
+class Inbox:
+    """One lane of one edge for one session. Never has two appends under way, so the
+    received topic has no gap below ``lane.durable``."""
+
+    def __init__(self, *, lane: str, edge_id: str, stream: str, received: Received) -> None:
+        """``stream``: the name under which the position store keeps this lane."""
+        self.name = lane
+        self.topic = site_topic(received.site, lane)
+        self.lane = ReceiveLane(Want(0, 0))
+        self.made = 0
+        self.lost = 0
+        self._edge = edge_id.encode()
+        self._stream = stream
+        self._parts = received
+        self._unpacker = BatchUnpacker()
+        self._queue: deque[tuple[Batch, int]] = deque()
+        self._wake = asyncio.Event()
+        self.stored = asyncio.Event()
+        self._closing = False
+        self.failed = False
+        self._closed_on_disk = False
+        self._saved_at = received.clock.monotonic()
+        self._since_saved = 0
+        self.dead_letters = 0
+
+    async def recover(self) -> Want:
+        """The position that is true in the received log, whatever happened before.
+
+        Raises LogUnavailable, StoreUnavailable."""
+        stored = await self._parts.positions.load(self._stream)
+        if stored is not None:
+            checkpoint = Checkpoint.unpack(stored)
+            self.made, self.lost = checkpoint.made, checkpoint.lost
+            self._closed_on_disk = checkpoint.closed
+            position = checkpoint.position
+            if not checkpoint.closed:
+                position = longest_prefix(position, await self._scan(checkpoint))
+            self.lane = ReceiveLane(position)
+        return self.lane.position
+
+    async def _scan(self, checkpoint: Checkpoint) -> list[Found]:
+        found: list[Found] = []
+        for partition, (start, end) in (await self._parts.reader.ends(self.topic)).items():
+            offset = max(checkpoint.ends.get(partition, start), start)
+            while offset < end:
+                try:
+                    records = await self._parts.reader.read(
+                        self.topic, partition, offset, _SCAN_BYTES, _SCAN_WAIT_MS
+                    )
+                except OffsetOutOfRange:  # trimmed meanwhile
+                    offset = (await self._parts.reader.ends(self.topic))[partition].start
+                    continue
+                if not records:
+                    raise LogUnavailable(f"{self.topic}-{partition} gives no record at {offset}")
+                for record in records:
+                    origin = origin_of(record.headers)
+                    if origin is None or origin[:2] != (self._edge, checkpoint.position.epoch):
+                        continue
+                    found.append(Found(origin.offset, origin.offset + 1, event_hash(record.value)))
+                offset = records[-1].offset + 1
+        return found
+
+    def begin(self, begin: Begin) -> None:
+        """Raises ProtocolError."""
+        if self.lane.begin(begin):
+            self._closed_on_disk = False
+            self._since_saved = -1  # nothing may be appended before it is saved
+            if begin.lost:
+                self.lost += begin.lost
+                log.error(
+                    "edge %s, lane %s: %d events are lost: %s",
+                    self._edge.decode(), self.name, begin.lost, begin.reason,
+                )  # fmt: skip
+
+    def put(self, batch: Batch) -> None:
+        """Raises ProtocolError."""
+        size = unpacked_size(batch)
+        self.lane.take(batch.epoch, batch.from_offset, batch.next_offset, size)
+        self._queue.append((batch, size))
+        self._wake.set()
+
+    async def run(self, writer: LogWriter) -> None:
+        """Append until ``close``; sets ``stored`` after each append. Raises what ends the
+        session: ProtocolError, LogUnavailable, StoreUnavailable."""
+        opened = False
+        while not self._closing:
+            if not self._queue:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            if not opened or self._since_saved < 0:
+                await self._save(closed=False)
+                opened = True
+            self.failed = True  # until the append below has ended well
+            next_offset, size, last, count = await self._append(writer)
+            self.lane.stored(next_offset, size, last)
+            self.failed = False
+            self._since_saved += count
+            self.stored.set()
+            await self._save_when_due()
+
+    async def _append(self, writer: LogWriter) -> tuple[int, int, bytes, int]:
+        outgoing: list[Outgoing] = []
+        last, total, next_offset = b"", 0, 0
+        limit = writer.max_record_bytes
+        while self._queue and total < _APPEND_BYTES:
+            batch, size = self._queue.popleft()
+            total += size
+            next_offset = batch.next_offset
+            events = self._unpacker.unpack(batch)
+            last = event_hash(events[-1].value)
+            outgoing += self._received(batch.epoch, events, limit)
+        try:
+            await writer.append(outgoing)
+        except RecordTooLarge as error:
+            # Each of ours fits: the writer takes less than it says, which time may mend.
+            raise LogUnavailable(f"received events cannot be appended: {error}") from error
+        return next_offset, total, last, len(outgoing)
+
+    def _received(self, epoch: int, events: list[Event], limit: int) -> list[Outgoing]:
+        topic, edge, of_epoch = self.topic, (HEADER_EDGE, self._edge), (HEADER_EPOCH, b"%d" % epoch)
+        surely_fits = limit - _HEADER_ROOM
+        found: list[Outgoing] = []
+        for offset, key, value, headers in events:
+            all_headers = (*headers, edge, of_epoch, (HEADER_OFFSET, b"%d" % offset))
+            outgoing = Outgoing(topic, key, value or b"", all_headers)
+            if len(outgoing.value) > surely_fits and _size(outgoing) > limit:
+                outgoing = self._too_large(outgoing, offset, limit)
+            found.append(outgoing)
+        return found
+
+    def _too_large(self, event: Outgoing, offset: int, limit: int) -> Outgoing:
+        """An event that this site's log cannot hold: a dead letter here, not a dead stop."""
+        now = self._parts.clock.now_ms()
+        self.dead_letters += 1
+        self._since_saved += CHECKPOINT_RECORDS  # it leaves a hole: pass it as soon as it is in
+        size = _size(event)
+        letter = DeadLetter(
+            key=event.key, value=event.value, headers=event.headers,
+            topic=self.topic, partition=-1, offset=offset,
+            site=self._parts.site, chain="", node="sync",
+            error_class="RecordTooLarge",
+            error_text=f"event of {size} bytes; at most {limit} are taken here",
+            first_failure=now, last_failure=now, attempts=1,
+        )  # fmt: skip
+        topic = site_topic(self._parts.site, "dead-letters")
+        whole = Outgoing(topic, event.key, encode_dead_letter(letter))
+        log.error("lane %s, offset %d: %s", self.name, offset, letter.error_text)
+        if _size(whole) <= limit:
+            return whole
+        address = letter._replace(
+            value=None, error_text=f"{letter.error_text}; the sender's log alone holds it"
+        )
+        return Outgoing(topic, event.key, encode_dead_letter(address))
+
+    async def _save_when_due(self) -> None:
+        now = self._parts.clock.monotonic()
+        if now - self._saved_at >= CHECKPOINT_SECONDS or self._since_saved >= CHECKPOINT_RECORDS:
+            await self._save(closed=False)
+
+    async def _save(self, *, closed: bool) -> None:
+        """Only between two appends: the ends are those of exactly this position."""
+        ends = await self._parts.reader.ends(self.topic)
+        checkpoint = Checkpoint(
+            self.lane.position,
+            {partition: ends[partition].end for partition in ends},
+            closed,
+            max(self.made, self.lane.durable),
+            self.lost,
+        )
+        await self._parts.positions.save(self._stream, checkpoint.pack())
+        self._saved_at = self._parts.clock.monotonic()
+        self._since_saved = 0
+        self._closed_on_disk = closed
+
+    async def close(self, running: "asyncio.Task[None]") -> None:
+        """Wait for the append under way, whatever it takes; keep the exact position."""
+        self._closing = True
+        self._wake.set()
+        await asyncio.wait([running])
+        if self.failed or self._closed_on_disk or self.lane.epoch == 0:
+            return
+        try:
+            await self._save(closed=True)
+        except Later as error:
+            log.warning("lane %s: position not kept at the end of a session: %s", self.name, error)
+
+
+def _size(outgoing: Outgoing) -> int:
+    headers = sum(len(name) + len(value) + 8 for name, value in outgoing.headers)
+    return len(outgoing.key or b"") + len(outgoing.value) + headers + _RECORD_FRAMING

@@ -1,0 +1,366 @@
+"""One session of the link, the same at both ends: sends some lanes, receives others."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from edgeferry.core.errors import (
+    EdgeferryError,
+    Later,
+    LogUnavailable,
+    StoreUnavailable,
+    Undecodable,
+)
+from edgeferry.core.record import LogWriter, Record
+from edgeferry.log.codec import schema_id_of
+from edgeferry.sync.batches import BatchPacker
+from edgeferry.sync.flow import ProtocolError, SendLane
+from edgeferry.sync.inbox import Inbox
+from edgeferry.sync.outbox import Outbox
+from edgeferry.sync.sync_pb2 import Ack, Credit, Frame, Goodbye, Made
+
+_WAIT_MS = 1000
+_LOOK_MS = 10
+"""How long a lane that has just sent looks whether more follows before it counts as idle."""
+
+_PACE_SECONDS = 0.005
+"""Least time between two small batches: a trickle travels as batches, not as frames."""
+
+_KEEP_SECONDS = 1.0
+_MADE_SECONDS = 2.0
+_GOODBYE_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class Stream(Protocol):
+    """The frames of one connection."""
+
+    async def read(self) -> Frame | None:
+        """None at the end of the stream. Raises SessionEnded when it breaks."""
+        ...
+
+    async def write(self, frame: Frame) -> None:
+        """Raises SessionEnded when it breaks."""
+        ...
+
+
+class SessionEnded(EdgeferryError):
+    """A session is over. ``retry`` False: useless until a person has changed something."""
+
+    def __init__(
+        self, reason: "Goodbye.Reason.ValueType", text: str, *, retry: bool = True
+    ) -> None:
+        super().__init__(text)
+        self.reason = reason
+        self.text = text
+        self.retry = retry
+
+    def goodbye(self) -> Frame:
+        return Frame(goodbye=Goodbye(reason=self.reason, text=self.text, retry=self.retry))
+
+
+async def expect(stream: Stream, kind: str) -> Frame:
+    """The next frame of a handshake, which must be a ``kind``.
+
+    Raises ProtocolError, SessionEnded."""
+    frame = await stream.read()
+    if frame is None:
+        raise _peer_closed()
+    came = frame.WhichOneof("kind")
+    if came == "goodbye":
+        raise _said_goodbye(frame.goodbye)
+    if came != kind:
+        raise ProtocolError(f"a frame of {came or 'nothing'} where {kind} was due")
+    return frame
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLimits:
+    """batch_bytes and in_flight: what this side sends; window: what it lets come, per lane."""
+
+    batch_bytes: int = 262_144
+    in_flight: int = 8
+    window: int = 2_097_152
+
+
+class Sending:
+    """A lane that this side sends, in this session."""
+
+    def __init__(self, outbox: Outbox, limits: LinkLimits) -> None:
+        self.outbox = outbox
+        self.lane = SendLane(batch_bytes=limits.batch_bytes, in_flight=limits.in_flight)
+        self.changed = asyncio.Event()
+        self.idle = asyncio.Event()
+        self.held_by_schema: int | None = None
+
+    @property
+    def name(self) -> str:
+        return self.outbox.lane
+
+    async def room(self) -> None:
+        while not self.lane.has_room():
+            if not self.lane.open:
+                self.idle.set()  # it cannot go before others: they need not wait for it
+            self.changed.clear()
+            await self.changed.wait()
+
+
+class Link:
+    """Runs a session whose handshake is done. ``ended`` is raised or returned once."""
+
+    def __init__(
+        self,
+        *,
+        stream: Stream,
+        limits: LinkLimits,
+        sending: Sequence[Sending],
+        inboxes: Sequence[Inbox],
+        unknown_schemas: frozenset[int],
+    ) -> None:
+        """``sending`` in order of precedence; ``unknown_schemas``: ids of ours that the
+        peer cannot read: events that use one wait until it can."""
+        self._stream = stream
+        self._limits = limits
+        self._sending = {sending_lane.name: sending_lane for sending_lane in sending}
+        self._inboxes = {inbox.name: inbox for inbox in inboxes}
+        self._unknown = unknown_schemas
+        self._packer = BatchPacker()
+        self._writing = asyncio.Lock()
+        self._end: asyncio.Future[SessionEnded] = asyncio.get_running_loop().create_future()
+        self._window = limits.window
+        self.acked_anything = False
+
+    async def send(self, frame: Frame) -> None:
+        async with self._writing:
+            await self._stream.write(frame)
+
+    def end(self, ended: SessionEnded) -> None:
+        """End the session from this side, in order."""
+        if not self._end.done():
+            self._end.set_result(ended)
+
+    async def credit(self, window: int) -> None:
+        """Let at most ``window`` bytes per lane be under way to us; 0 pauses."""
+        if window == self._window:
+            return
+        self._window = window
+        for inbox in self._inboxes.values():
+            inbox.lane.granted(window)
+            await self.send(Frame(credit=Credit(lane=inbox.name, window=window)))
+
+    async def run(self, writer: LogWriter | None) -> SessionEnded:
+        """Until either side or the connection ends it. Returns after the append under way
+        is done and every position is kept. ``writer`` is for the lanes that we receive."""
+        for inbox in self._inboxes.values():
+            inbox.lane.granted(self._limits.window)
+        receiving = {}
+        if writer is not None:
+            receiving = {
+                inbox: asyncio.create_task(inbox.run(writer), name=f"sync {inbox.name}")
+                for inbox in self._inboxes.values()
+            }
+        tasks = [asyncio.create_task(self._read(), name="sync read")]
+        tasks += [
+            asyncio.create_task(self._acknowledge(inbox), name=f"sync ack {inbox.name}")
+            for inbox in receiving
+        ]
+        tasks += [
+            asyncio.create_task(work(sending), name=f"sync {sending.name}")
+            for sending in self._sending.values()
+            for work in (self._pump, self._keep, self._tell_made)
+        ]
+        try:
+            waited: list[asyncio.Future[Any]] = [self._end, *tasks, *receiving.values()]
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            ended, ours = self._how_it_ended([*tasks, *receiving.values()])
+            if ours:
+                with contextlib.suppress(SessionEnded, TimeoutError):
+                    async with asyncio.timeout(_GOODBYE_SECONDS):
+                        await self.send(ended.goodbye())
+        finally:
+            await self._close(tasks, receiving)
+        return ended
+
+    async def _close(
+        self,
+        tasks: Sequence["asyncio.Task[None]"],
+        receiving: Mapping[Inbox, "asyncio.Task[None]"],
+    ) -> None:
+        self._end.cancel()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for sending in self._sending.values():
+            await self._keep_once(sending)
+        for inbox, task in receiving.items():
+            await inbox.close(task)
+            if not task.cancelled():
+                task.exception()
+
+    def _how_it_ended(self, tasks: Sequence["asyncio.Task[None]"]) -> tuple[SessionEnded, bool]:
+        """And whether the peer is to be told."""
+        for task in tasks:
+            if not task.done() or task.cancelled():
+                continue
+            error = task.exception()
+            if error is not None:
+                return as_ended(error), not isinstance(error, SessionEnded)
+        return self._end.result(), True
+
+    async def _read(self) -> None:
+        handlers: Mapping[str, Callable[[Frame], None]] = {
+            "batch": lambda frame: self._inbox(frame.batch.lane).put(frame.batch),
+            "ack": self._on_ack,
+            "credit": self._on_credit,
+            "made": self._on_made,
+        }
+        while True:
+            frame = await self._stream.read()
+            if frame is None:
+                raise _peer_closed()
+            kind = frame.WhichOneof("kind") or "nothing"
+            if kind == "goodbye":
+                raise _said_goodbye(frame.goodbye)
+            handler = handlers.get(kind)
+            if handler is None:
+                raise ProtocolError(f"a frame of {kind} in a running session")
+            handler(frame)
+
+    def _inbox(self, name: str) -> Inbox:
+        found = self._inboxes.get(name)
+        if found is None:
+            raise ProtocolError(f"lane {name!r} is not received in this session")
+        return found
+
+    def _sent_lane(self, name: str) -> Sending:
+        found = self._sending.get(name)
+        if found is None:
+            raise ProtocolError(f"lane {name!r} is not sent in this session")
+        return found
+
+    def _on_ack(self, frame: Frame) -> None:
+        sending = self._sent_lane(frame.ack.lane)
+        sending.lane.ack(frame.ack.epoch, frame.ack.next_offset)
+        self.acked_anything = True
+        sending.changed.set()
+
+    def _on_credit(self, frame: Frame) -> None:
+        sending = self._sent_lane(frame.credit.lane)
+        sending.lane.credit(frame.credit.window)
+        sending.changed.set()
+
+    def _on_made(self, frame: Frame) -> None:
+        inbox = self._inbox(frame.made.lane)
+        inbox.made = max(inbox.made, frame.made.end)
+
+    async def _acknowledge(self, inbox: Inbox) -> None:
+        """Apart from the appends: a peer that does not read must not hold one up. What was
+        stored while an ack was being written is told by the next one."""
+        told = inbox.lane.durable
+        while True:
+            await inbox.stored.wait()
+            inbox.stored.clear()
+            if inbox.lane.durable == told:
+                continue
+            told = inbox.lane.durable
+            ack = Ack(lane=inbox.name, epoch=inbox.lane.epoch, next_offset=told)
+            await self.send(Frame(ack=ack))
+
+    async def _pump(self, sending: Sending) -> None:
+        lane, source = sending.lane, sending.outbox.log
+        before = self._before(sending)
+        wait_ms = _LOOK_MS
+        while True:
+            await sending.room()
+            records = await source.read(lane.next_offset, self._limits.batch_bytes, wait_ms)
+            if not records:
+                sending.idle.set()
+                wait_ms = _WAIT_MS
+                continue
+            sending.idle.clear()
+            wait_ms = _LOOK_MS
+            for other in before:
+                await other.idle.wait()
+            if self._unknown:
+                records = await self._readable(sending, records)
+            packed = self._packer.pack(sending.name, lane.epoch, lane.next_offset, records)
+            lane.sent(packed.batch.next_offset, packed.size, packed.last, records[0].timestamp)
+            await self.send(Frame(batch=packed.batch))
+            if packed.size < self._limits.batch_bytes // 2:
+                await asyncio.sleep(_PACE_SECONDS)
+
+    def _before(self, sending: Sending) -> list[Sending]:
+        order = list(self._sending.values())
+        return order[: order.index(sending)]
+
+    async def _readable(self, sending: Sending, records: Sequence[Record]) -> Sequence[Record]:
+        """The records up to the first whose schema the peer lacks; waits for ever when that
+        is the first one: the next session is with a peer that may know it."""
+        for at, record in enumerate(records):
+            id_ = _schema_id(record)
+            if id_ not in self._unknown:
+                continue
+            if at:
+                return records[:at]
+            sending.held_by_schema = id_
+            sending.idle.set()
+            log.error(
+                "lane %s waits: the peer does not know schema id %d: upgrade it", sending.name, id_
+            )
+            await asyncio.get_running_loop().create_future()
+        return records
+
+    async def _keep(self, sending: Sending) -> None:
+        while True:
+            await asyncio.sleep(_KEEP_SECONDS)
+            await self._keep_once(sending)
+
+    async def _keep_once(self, sending: Sending) -> None:
+        try:
+            await sending.outbox.acked(sending.lane.acked, sending.lane.acked_hash)
+        except Later as error:
+            log.warning("lane %s: acked position not kept yet: %s", sending.name, error)
+
+    async def _tell_made(self, sending: Sending) -> None:
+        told = -1
+        while True:
+            with contextlib.suppress(Later):
+                end = await sending.outbox.end()
+                if end != told:
+                    await self.send(Frame(made=Made(lane=sending.name, end=end)))
+                    told = end
+            await asyncio.sleep(_MADE_SECONDS)
+
+
+def _peer_closed() -> SessionEnded:
+    return SessionEnded(Goodbye.UNSPECIFIED, "the peer closed the connection")
+
+
+def _said_goodbye(goodbye: Goodbye) -> SessionEnded:
+    return SessionEnded(goodbye.reason, goodbye.text, retry=goodbye.retry)
+
+
+def _schema_id(record: Record) -> int:
+    """-1 for bytes without one: they travel, and the receiver makes dead letters of them."""
+    try:
+        return schema_id_of(record.value or b"")
+    except Undecodable:
+        return -1
+
+
+def as_ended(error: BaseException) -> SessionEnded:
+    """What an error of this side's means for the session."""
+    if isinstance(error, SessionEnded):
+        return error
+    if isinstance(error, ProtocolError):
+        return SessionEnded(Goodbye.BAD_FRAME, str(error))
+    if isinstance(error, LogUnavailable):
+        return SessionEnded(Goodbye.LOG_UNAVAILABLE, str(error))
+    if isinstance(error, StoreUnavailable):
+        return SessionEnded(Goodbye.STORE_UNAVAILABLE, str(error))
+    log.error("a session ends by an error of ours", exc_info=error)
+    return SessionEnded(Goodbye.INTERNAL, f"{type(error).__name__}: {error}")

@@ -1,0 +1,139 @@
+"""Where a lane goes on after a connection: a pure decision of the sender.
+
+Position = (stream, epoch, offset), and the receiver's is the truth. The epoch changes
+when the log is no longer the one that the receiver has followed (made anew, restored from
+a backup) or when the receiver has lost its memory.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+Reason = Literal[
+    "first contact",
+    "continued",
+    "events lost: the log no longer held them",
+    "the receiver lost its memory",
+    "the log is not the one that the receiver has followed",
+    "an epoch that the receiver had not begun",
+]
+
+
+class Offer(NamedTuple):
+    """The sender's log: first offset held, offset of the next record. Epoch 0: none yet."""
+
+    epoch: int
+    start: int
+    end: int
+
+
+class Want(NamedTuple):
+    """The receiver's position: the next offset it wants, and ``event_hash`` of the event
+    before it (empty when it has none of this epoch). Epoch 0: nothing ever received."""
+
+    epoch: int
+    offset: int
+    last: bytes = b""
+
+
+class Begin(NamedTuple):
+    """Where the sender goes on. ``lost``: events that are gone from the log and that the
+    receiver lacks."""
+
+    epoch: int
+    offset: int
+    lost: int
+    reason: str
+
+
+class SendMemory(NamedTuple):
+    """What a sender keeps: ``acked`` is the next offset not acknowledged, ``peer`` the
+    receiver's incarnation, ``log_id`` the log's own identity ('' where it has none),
+    ``last`` the hash of the event before ``acked`` (empty when unknown)."""
+
+    epoch: int
+    acked: int
+    peer: str = ""
+    log_id: str = ""
+    last: bytes = b""
+
+
+class LogFacts(NamedTuple):
+    """A log as it stands: the first offset held, the next one to come, its identity."""
+
+    start: int
+    end: int
+    log_id: str = ""
+
+
+def event_hash(value: bytes | None) -> bytes:
+    """Tells events apart: every event's bytes hold its unique id."""
+    return hashlib.blake2b(value or b"", digest_size=8).digest()
+
+
+def offsets_to_check(memory: SendMemory | None, log: LogFacts, want: Want) -> set[int]:
+    """Offsets whose hashes ``resume`` needs, of those that the log still holds."""
+    wanted = {want.offset - 1}
+    if memory is not None:
+        wanted.add(memory.acked - 1)
+    return {offset for offset in wanted if log.start <= offset < log.end}
+
+
+def resume(
+    memory: SendMemory | None,
+    log: LogFacts,
+    want: Want,
+    peer: str,
+    hashes: Mapping[int, bytes],
+) -> Begin:
+    """Decide. ``peer`` is the receiver's incarnation now; ``hashes`` has ``event_hash`` of
+    each offset of ``offsets_to_check``. A changed epoch must be durable at the sender
+    before the Begin is told."""
+    same_log = memory is not None and _is_same_log(memory, log, hashes)
+    acked = memory.acked if memory is not None and same_log else log.start
+    own_epoch = memory.epoch if memory is not None else 0
+    newest = max(own_epoch, want.epoch)
+    if newest == 0:
+        return Begin(1, log.start, 0, "first contact")
+    if memory is not None and memory.peer and memory.peer != peer:
+        return Begin(newest + 1, log.start, 0, "the receiver lost its memory")
+
+    follows = _follows(memory if same_log else None, log, want, hashes)
+    if own_epoch > want.epoch and same_log:
+        # Begun here, never taken up there; what the receiver knows can only pull it back.
+        offset = min(acked, want.offset) if follows else acked
+        return _begin(own_epoch, offset, log, "an epoch that the receiver had not begun")
+    if own_epoch <= want.epoch and follows:
+        return _begin(want.epoch, want.offset, log, "continued")
+    return _begin(newest + 1, acked, log, "the log is not the one that the receiver has followed")
+
+
+def _begin(epoch: int, offset: int, log: LogFacts, reason: Reason) -> Begin:
+    lost = max(0, log.start - offset)
+    if lost:
+        reason = "events lost: the log no longer held them"
+    return Begin(epoch, max(offset, log.start), lost, reason)
+
+
+def _is_same_log(memory: SendMemory, log: LogFacts, hashes: Mapping[int, bytes]) -> bool:
+    if memory.log_id and log.log_id and memory.log_id != log.log_id:
+        return False
+    if memory.acked > log.end:
+        return False
+    found = hashes.get(memory.acked - 1)
+    return found is None or not memory.last or found == memory.last
+
+
+def _follows(
+    memory: SendMemory | None, log: LogFacts, want: Want, hashes: Mapping[int, bytes]
+) -> bool:
+    """Whether the receiver's position is one in this very log. ``memory`` is None when it
+    is of another log, or there is none."""
+    if want.epoch == 0 or want.offset > log.end:
+        return False
+    found = hashes.get(want.offset - 1)
+    if found is not None and want.last:
+        return found == want.last
+    # The event before the position is trimmed, or the receiver has none of this epoch:
+    # then only our own memory of the same epoch can vouch for the log.
+    return memory is not None and memory.epoch == want.epoch
