@@ -1,0 +1,42 @@
+"""A task that a service keeps running, whose end does not go unnoticed."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+class BackgroundTask:
+    """Runs one coroutine; ``crashed`` says why when it ended by itself."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._task: asyncio.Task[Any] | None = None
+        self.crashed = ""
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> None:
+        self.crashed = ""
+        self._task = asyncio.create_task(work, name=self._name)
+        self._task.add_done_callback(self._ended)
+
+    async def stop(self) -> None:
+        """Cancel it and wait for its end."""
+        task, self._task = self._task, None
+        if task is None:
+            return
+        task.remove_done_callback(self._ended)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([task])
+        self.crashed = ""
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        if task.cancelled():
+            self.crashed = "was cancelled"
+            return
+        error = task.exception()
+        self.crashed = f"{type(error).__name__}: {error}" if error else "ended by itself"
+        log.error("%s crashed: %s", self._name, self.crashed, exc_info=error)

@@ -1,0 +1,142 @@
+"""What one HTTP request may take: bytes and seconds, of its head and of its body."""
+
+import asyncio
+
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+HEAD_BYTES = 32_768
+HEAD_SECONDS = 20.0
+BODY_SECONDS = 30.0
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Bounds the head in bytes and time and the body in time; uvicorn bounds neither."""
+
+    _timer: asyncio.TimerHandle | None = None
+    _in_head = True
+    _head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._set_timer(HEAD_SECONDS)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._clear_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._in_head and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES:
+                self._refuse(431, b"The request's line and headers are too large.")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+        self._head_bytes = 0
+        self._set_timer(HEAD_SECONDS)
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._set_timer(BODY_SECONDS)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._head_bytes = 0
+        self._clear_timer()
+        super().on_message_complete()
+
+    def _set_timer(self, seconds: float) -> None:
+        self._clear_timer()
+        self._timer = self.loop.call_later(seconds, self._late)
+
+    def _clear_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _late(self) -> None:
+        if self._in_head:
+            self._refuse(408, b"The request took too long to come.")
+        elif not self.transport.is_closing():
+            self.transport.close()
+
+    def _refuse(self, status: int, text: bytes) -> None:
+        self._clear_timer()
+        if self.transport.is_closing():
+            return
+        head = b"content-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
+        length = b"content-length: %d\r\n\r\n" % len(text)
+        self.transport.write(STATUS_LINE[status] + head + length + text)
+        self.transport.close()
+
+
+class BoundedBodies:
+    """Refuses bodies above ``body_bytes`` with 413.
+
+    A body of declared length passes through untouched, as it cannot be longer than that;
+    one without is gathered first."""
+
+    def __init__(self, app: ASGIApp, body_bytes: int) -> None:
+        self._app = app
+        self._limit = body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        head = len(scope["raw_path"]) + len(scope["query_string"])
+        declared, streamed = 0, False
+        for name, value in scope["headers"]:
+            head += len(name) + len(value)
+            if name == b"content-length":
+                declared = int(value)
+            elif name == b"transfer-encoding":
+                streamed = True
+        if head > HEAD_BYTES:
+            await _refusal(431, "The request's line and headers are too large.")(
+                scope, receive, send
+            )
+        elif declared > self._limit:
+            await self._too_large()(scope, receive, send)
+        elif not streamed:
+            await self._app(scope, receive, send)
+        else:
+            body = await self._gather(receive)
+            if body is None:
+                await self._too_large()(scope, receive, send)
+            else:
+                await self._app(scope, _replay(body, receive), send)
+
+    async def _gather(self, receive: Receive) -> bytes | None:
+        """None when it is too large."""
+        body, more = bytearray(), True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                break
+            body += message.get("body", b"")
+            if len(body) > self._limit:
+                return None
+            more = message.get("more_body", False)
+        return bytes(body)
+
+    def _too_large(self) -> PlainTextResponse:
+        return _refusal(413, f"The body is larger than {self._limit} bytes.")
+
+
+def _refusal(status: int, text: str) -> PlainTextResponse:
+    # uvicorn closes the connection then, and so never reads the rest
+    return PlainTextResponse(text, status, headers={"connection": "close"})
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return replay

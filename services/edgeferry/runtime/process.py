@@ -1,0 +1,168 @@
+"""One process: services started in order, stopped in reverse order, in one event loop.
+
+Exit codes: 0 stopped by a signal, 1 a service did not start, 2 settings or chains are
+wrong, 3 a service did not stop in time, 130 or 143 stopped at once by a second signal.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import uvloop
+
+from edgeferry.core.errors import EdgeferryError, InvalidChain, InvalidSettings, Stop
+from edgeferry.runtime.health import HealthBoard
+from edgeferry.runtime.service import Service
+
+EXIT_NOT_STARTED = 1
+EXIT_INVALID = 2
+EXIT_NOT_STOPPED = 3
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+log = logging.getLogger(__name__)
+
+
+class NotStarted(Stop):
+    """A service could not start; the operator acts. The text names it and its reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Seconds that one service may take."""
+
+    start: float = 120.0
+    stop: float = 10.0
+
+
+def run_process(
+    build: Callable[[], Awaitable[Sequence[Service]]],
+    board: HealthBoard,
+    *,
+    deadlines: Deadlines | None = None,
+    on_ready: Callable[[], None] | None = None,
+) -> int:
+    """Build the services inside the loop and run them until a signal. Returns an exit code.
+
+    on_ready: called once all have started. Errors that the operator can mend are printed on
+    stderr without a trace."""
+    process = Process(board, deadlines or Deadlines(), on_ready)
+    try:
+        return uvloop.run(process.run(build))
+    except (InvalidSettings, InvalidChain) as error:
+        _say(f"Error: {error}")
+        return EXIT_INVALID
+    except EdgeferryError as error:
+        _say(f"Error: {error}")
+        return EXIT_NOT_STARTED
+
+
+class Process:
+    """See ``run_process``. One use each."""
+
+    def __init__(
+        self,
+        board: HealthBoard,
+        deadlines: Deadlines,
+        on_ready: Callable[[], None] | None = None,
+    ) -> None:
+        self._board = board
+        self._deadlines = deadlines
+        self._on_ready = on_ready
+        self._stopping = asyncio.Event()
+
+    async def run(self, build: Callable[[], Awaitable[Sequence[Service]]]) -> int:
+        """Raises NotStarted (after stopping what had started) and what ``build`` raises."""
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_log_unhandled)
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._on_signal, number)
+        try:
+            services = await build()
+            self._board.watch(services)
+            return await self._run(services)
+        finally:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
+
+    async def _run(self, services: Sequence[Service]) -> int:
+        begun: list[Service] = []
+        try:
+            for service in services:
+                begun.append(service)
+                if not await self._start(service):
+                    break
+            else:
+                self._board.started(True)
+                if self._on_ready is not None:
+                    self._on_ready()
+                await self._stopping.wait()
+        finally:
+            self._board.started(False)
+            late = [service.name for service in reversed(begun) if not await self._stop(service)]
+        return EXIT_NOT_STOPPED if late else 0
+
+    async def _start(self, service: Service) -> bool:
+        """False when a signal came first. Raises NotStarted."""
+        starting = asyncio.ensure_future(service.start())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait(
+                (starting, stopping),
+                timeout=self._deadlines.start,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if not starting.done():
+                starting.cancel()
+                await asyncio.wait((starting,), timeout=self._deadlines.stop)
+                if self._stopping.is_set():
+                    return False
+                raise NotStarted(
+                    f"{service.name} did not start within {self._deadlines.start:.0f} s"
+                )
+            starting.result()
+        except (EdgeferryError, OSError) as error:
+            if isinstance(error, NotStarted | InvalidSettings | InvalidChain):
+                raise
+            raise NotStarted(f"{service.name} did not start: {error}") from error
+        finally:
+            stopping.cancel()
+        log.info("%s started", service.name)
+        return True
+
+    async def _stop(self, service: Service) -> bool:
+        """Also stops what is half started. False when it did not stop in time."""
+        try:
+            await asyncio.wait_for(service.stop(), self._deadlines.stop)
+        except TimeoutError:
+            log.error("%s did not stop within %.0f s", service.name, self._deadlines.stop)
+            return False
+        except Exception:
+            log.exception("%s failed while stopping", service.name)
+            return False
+        log.info("%s stopped", service.name)
+        return True
+
+    def _on_signal(self, number: int) -> None:
+        if self._stopping.is_set():
+            _say("stopped at once: what was begun is repeated at the next start")
+            os._exit(128 + number)
+        log.info("%s: stopping", signal.Signals(number).name)
+        self._stopping.set()
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def _log_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    error = context.get("exception")
+    log.error(
+        "event loop: %s",
+        context.get("message", "unhandled error"),
+        exc_info=error if isinstance(error, BaseException) else None,
+    )
