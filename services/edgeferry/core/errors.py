@@ -34,6 +34,15 @@ class Undecodable(Never):
     """The bytes are not what the topic's schema says."""
 
 
+class Unstorable(Never):
+    """No store can ever take this value; ``index`` is the write's place in the batch, or
+    None when the server refused the batch as a whole."""
+
+    def __init__(self, reason: str, index: int | None = None) -> None:
+        super().__init__(reason if index is None else f"write {index}: {reason}")
+        self.index = index
+
+
 class UnknownSchema(Undecodable):
     """The record names a schema id that this version does not know."""
 
@@ -46,6 +55,10 @@ class InvalidPayload(Never):
     """A device or client sent what the rules of section 7.1 refuse; the text says why."""
 
 
+class PayloadTooLarge(InvalidPayload):
+    """The payload is above the limit of this site."""
+
+
 class InvalidChain(Stop):
     """A chain file is broken; ``problems`` has one line with its path for each."""
 
@@ -56,6 +69,10 @@ class InvalidChain(Stop):
 
 class InvalidSettings(Stop):
     """Settings are missing or wrong; the text lists all of them and what to do."""
+
+
+class StoreUnusable(Stop):
+    """The store's file, folder or server cannot be used as it is; the text says what to do."""
 
 
 class OffsetOutOfRange(Stop):
