@@ -9,7 +9,6 @@ acknowledgements (it also acknowledges what it skipped and what raised) count fo
 import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
-from time import monotonic
 from typing import Any, cast
 
 import faust
@@ -81,7 +80,7 @@ class BatchDelivery:
         self._to_commit: dict[TP, int] = {}
         self._committing = asyncio.Lock()
         self._announced: int | None = None
-        self.delivered_at = monotonic()
+        self.delivered_at = asyncio.get_running_loop().time()
         self.done_offsets: dict[TP, int] = {}
         self.reading = asyncio.Event()
 
@@ -144,7 +143,7 @@ class BatchDelivery:
         )  # fmt: skip
         self._batches.append(batch)
         read.update(next_offsets)
-        self.delivered_at = monotonic()
+        self.delivered_at = asyncio.get_running_loop().time()
         await self.callback(message)
 
     def _announce(self, generation: int) -> Mapping[TP, int] | None:
@@ -194,7 +193,7 @@ class BatchDelivery:
         self._committed_offset.clear()  # a commit that failed may have left a value
         self.done_offsets.clear()
         self._announced = None
-        self.delivered_at = monotonic()
+        self.delivered_at = asyncio.get_running_loop().time()
         await super().on_partitions_assigned(assigned, generation_id)  # type: ignore[misc]
 
     async def quiesce(self) -> None:
@@ -204,8 +203,8 @@ class BatchDelivery:
         self.app.flow_control.clear()
         for batch in self._batches:
             batch.abandoned = True
-        deadline = monotonic() + REVOKE_GRACE_SECONDS
-        while self.in_progress() and monotonic() < deadline:
+        deadline = asyncio.get_running_loop().time() + REVOKE_GRACE_SECONDS
+        while self.in_progress() and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(_POLL_SECONDS)
         await self.commit()
 

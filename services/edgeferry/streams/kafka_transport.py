@@ -3,8 +3,8 @@
 URL scheme ``edgeferry-kafka://host:port``. Topics keep one record per message.
 """
 
+import asyncio
 import logging
-from time import monotonic
 from typing import Any
 
 import aiokafka
@@ -94,7 +94,7 @@ class Consumer(BatchDelivery, driver.Consumer):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._window_start = monotonic()
+        self._window_start = asyncio.get_running_loop().time()
         self._window_records = 0
 
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
@@ -102,7 +102,7 @@ class Consumer(BatchDelivery, driver.Consumer):  # type: ignore[misc]
 
     def after_fetch(self, count: int) -> None:
         self._window_records += count
-        now = monotonic()
+        now = asyncio.get_running_loop().time()
         elapsed = now - self._window_start
         if elapsed < _RATE_WINDOW_SECONDS:
             return

@@ -136,7 +136,7 @@ class RunningApp:
             return "waiting for its partitions"
         consumer = self._app.consumer
         lag = consumer.lag()
-        idle = self._environment.clock.monotonic() - consumer.delivered_at
+        idle = asyncio.get_running_loop().time() - consumer.delivered_at
         if lag and idle > STALL_SECONDS and not consumer.in_progress():
             return f"stalled: {lag} records wait, none came for {idle:.0f} s"
         return ""
