@@ -1,0 +1,91 @@
+"""The REST interface, the same at the Edge and in the Cloud (contracts, section 5)."""
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from edgeferry.api.answers import error_answer
+from edgeferry.api.context import ApiContext
+from edgeferry.api.errors import ApiError, BadTelemetryRequest, ErrorCode
+from edgeferry.api.gate import Gate
+from edgeferry.api.routes import auth, schemas, telemetry
+from edgeferry.core.errors import StoreUnavailable
+
+_STORE_RETRY_SECONDS = "2"
+_CODES = {
+    401: ErrorCode.AUTHENTICATION,
+    403: ErrorCode.PERMISSION_DENIED,
+    404: ErrorCode.NOT_FOUND,
+}
+
+
+def build_api(context: ApiContext) -> FastAPI:
+    """All of it, behind the gate. /openapi.json too wants a token; there are no doc pages."""
+    app = FastAPI(
+        title="Edgeferry",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        middleware=[
+            Middleware(
+                Gate,
+                auth=context.auth,
+                clock=context.clock,
+                read_token=context.read_token,
+            )
+        ],
+    )
+    for router in (auth.routes(context), telemetry.routes(context), schemas.routes(context)):
+        app.include_router(router)
+    _answer_errors(app, context)
+    return app
+
+
+def _answer_errors(app: FastAPI, context: ApiContext) -> None:
+    def answer(error: ApiError) -> Response:
+        return error_answer(error, context.clock)
+
+    @app.exception_handler(ApiError)
+    async def api_error(request: Request, error: ApiError) -> Response:
+        return answer(error)
+
+    @app.exception_handler(BadTelemetryRequest)
+    async def bad_telemetry(request: Request, error: BadTelemetryRequest) -> Response:
+        return PlainTextResponse(str(error), 400)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        text = "; ".join(_problem(problem) for problem in error.errors())
+        if request.url.path.startswith(telemetry.PREFIX):
+            return PlainTextResponse(text, 400)
+        return answer(ApiError(400, ErrorCode.BAD_REQUEST_PARAMS, text))
+
+    @app.exception_handler(StoreUnavailable)
+    async def store_away(request: Request, error: StoreUnavailable) -> Response:
+        return answer(
+            ApiError(
+                503,
+                ErrorCode.DATABASE,
+                "The store does not answer at the moment: try again",
+                {"Retry-After": _STORE_RETRY_SECONDS},
+            )
+        )
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        code = _CODES.get(error.status_code, ErrorCode.GENERAL)
+        return answer(ApiError(error.status_code, code, error.detail, error.headers))
+
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> Response:
+        return answer(ApiError(500, ErrorCode.GENERAL, "Internal error: see the log"))
+
+
+def _problem(problem: dict[str, object]) -> str:
+    """Never what was given: it may be a password."""
+    location = problem["loc"]
+    names = [str(part) for part in location[1:]] if isinstance(location, tuple) else []
+    return f"{'.'.join(names) or 'body'}: {problem['msg']}"

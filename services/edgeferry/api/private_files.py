@@ -1,0 +1,45 @@
+"""Files that only their owner may read."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+_OWNER_ONLY = 0o600
+
+
+def write_private(path: Path, text: str) -> None:
+    """Durable and at once: a crash leaves the old text or the new one, never half of it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.new")
+    beside.unlink(missing_ok=True)
+    file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)
+    with os.fdopen(file, "w") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
+    beside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def read_private(path: Path) -> str | None:
+    """None when there is no such file. Whoever else could read it no longer can."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return None
+    if path.stat().st_mode & 0o077:
+        path.chmod(_OWNER_ONLY)
+    return text
+
+
+def read_or_make(path: Path, make: Callable[[], str]) -> str:
+    """The file's text; the first time, what ``make`` gives."""
+    text = read_private(path)
+    if text is None:
+        text = make()
+        write_private(path, text)
+    return text
