@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -74,6 +74,20 @@ class SyncSettings(_Section):
     in_flight: int = Field(8, ge=1, le=64, description="batches under way per lane")
 
 
+class ApiSettings(_Section):
+    access_seconds: int = Field(900, ge=10, description="how long an access token is good")
+    refresh_seconds: int = Field(604_800, ge=60, description="how long a refresh token is good")
+    jwt_secret: SecretStr = Field(
+        SecretStr(""),
+        description="signs tokens, 32 bytes or more; made in the data folder when empty; "
+        "several API processes need the same",
+    )
+    read_token: SecretStr = Field(
+        SecretStr(""),
+        description="opens /metrics and the schema registry to other machines; closed when empty",
+    )
+
+
 class Settings(BaseSettings):
     """One site. Environment: EDGEFERRY_<NAME>, nested with double underscores."""
 
@@ -92,6 +106,7 @@ class Settings(BaseSettings):
     mqtt: ListenSettings = ListenSettings(port=1883)
     sync: SyncSettings = SyncSettings()
     limits: LimitSettings = LimitSettings()
+    api: ApiSettings = ApiSettings()
     devices_file: Path | None = Field(None, description="devices and tokens (JSON)")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
