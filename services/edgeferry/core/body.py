@@ -1,32 +1,58 @@
-"""A message's body read as what its type says: key-values, points in time, keys.
+"""A message's body read as what its type says: points in time, key-values, keys.
 
-The shapes are those of semantics 7.1. Every function raises InvalidPayload with a
-reason for a person; none of them changes what it is given.
+Shapes and values are those of ``core.values``; what a device may send at most was the
+gateway's to check. Every function raises InvalidPayload with a reason for a person; none
+changes what it is given.
 """
 
-from collections.abc import Mapping
+import json
+from dataclasses import dataclass
 from typing import Any, Final
 
 from edgeferry.core.errors import InvalidPayload
 from edgeferry.core.kv import Scope, TsPoint, Value
 from edgeferry.core.message import RuleMessage
+from edgeferry.core.values import attribute_values, check_depth, telemetry_points
 
-LONG_MIN: Final = -(2**63)
-LONG_MAX: Final = 2**63 - 1
-DEPTH_MAX: Final = 64
-"""Levels of objects and arrays within one value."""
 TS_MAX: Final = 253_402_300_799_999
-"""The last millisecond of year 9999; in microseconds it still fits a long."""
+"""The last millisecond of the year 9999; in microseconds it still fits a long."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """What an encoder and a store can take; far above what a gateway lets in."""
+
+    payload_bytes: int = 2**31
+    keys_per_message: int = 2**31
+    key_length: int = 8_192
+    json_depth: int = 64
+
+
+_LIMITS: Final = _Limits()
 
 
 def parsed(message: RuleMessage) -> Any:
-    """The body as JSON."""
+    """The body as JSON that can be written again."""
+    text = message.data
     try:
-        return message.json
-    except ValueError as error:
-        raise InvalidPayload(f"the body is not JSON: {error}") from None
+        body = message.json
+        if "NaN" in text or "Infinity" in text:
+            json.loads(text, parse_constant=_refuse)
+        if "\\u" in text:  # may spell half a character, which is no text
+            json.dumps(body, ensure_ascii=False).encode()
     except RecursionError:
         raise InvalidPayload("the body is not JSON: nested too deeply") from None
+    except UnicodeEncodeError:
+        raise InvalidPayload("the body is not JSON: half a character in a text") from None
+    except ValueError as error:
+        raise InvalidPayload(f"the body is not JSON: {error}") from None
+    if text.count("{") + text.count("[") > _LIMITS.json_depth:
+        check_depth(body, _LIMITS)
+    return body
+
+
+def _refuse(name: str) -> object:
+    raise ValueError(f"{name} is no JSON number")
 
 
 def data_ts(message: RuleMessage) -> int:
@@ -34,9 +60,11 @@ def data_ts(message: RuleMessage) -> int:
     try:
         ts = message.data_ts
     except ValueError:
-        text = message.metadata["ts"][:40]
-        raise InvalidPayload(f"metadata ts is not a whole number of ms: {text!r}") from None
-    return plausible(ts)
+        ts = -1
+    if not 0 <= ts <= TS_MAX:
+        shown = message.metadata.get("ts", str(ts))[:40]
+        raise InvalidPayload(f"metadata ts: {shown!r} is not a time in ms")
+    return ts
 
 
 def attribute_scope(message: RuleMessage, default: Scope) -> Scope:
@@ -45,129 +73,40 @@ def attribute_scope(message: RuleMessage, default: Scope) -> Scope:
     try:
         return Scope(text) if text else default
     except ValueError:
-        raise InvalidPayload(
-            f"metadata scope: {text!r:.60} is none of {', '.join(Scope)}"
-        ) from None
+        known = ", ".join(Scope)
+        raise InvalidPayload(f"metadata scope: {str(text)[:40]!r} is none of {known}") from None
 
 
-def key_values(body: Any) -> dict[str, Value]:
-    """A flat object. Nulls are left out, longs that do not fit 64 bits become text."""
-    if type(body) is not dict:
-        raise InvalidPayload(f"a JSON object is wanted, not {_kind(body)}")
-    values: dict[str, Value] = {}
-    for key, value in body.items():
-        kind = type(value)
-        if kind is float:
-            if value - value != 0.0:  # NaN and the infinities, which json.loads lets pass
-                raise InvalidPayload(f"{key[:80]}: {value} is not a number that JSON knows")
-        elif kind is int:
-            if not LONG_MIN <= value <= LONG_MAX:
-                value = str(value)
-        elif value is None:
-            continue
-        elif kind is str:
-            if not value.isascii():
-                _check_text(value, key)
-        elif kind is not bool:
-            _check_nested(value, key, DEPTH_MAX)
-        if not key:
-            raise InvalidPayload("a key is empty")
-        if not key.isascii():
-            _check_text(key, key)
-        values[key] = value
-    return values
+def telemetry(message: RuleMessage, ts: int) -> list[TsPoint]:
+    """``{k: v}`` at ``ts``, ``{ts, values}``, or an array of either; one point at least."""
+    return _points(parsed(message), ts)
 
 
-def _check_text(text: str, key: str) -> None:
-    """Half a surrogate pair, which JSON can spell, is no text that a store can hold."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise InvalidPayload(f"{key[:80]!a}: the text is not valid Unicode") from None
-
-
-def _check_nested(value: Any, key: str, depth: int) -> None:
-    kind = type(value)
-    if kind is str:
-        _check_text(value, key)
-    elif kind is float:
-        if value - value != 0.0:
-            raise InvalidPayload(f"{key[:80]}: {value} is not a number that JSON knows")
-    elif kind is int:
-        if not LONG_MIN <= value <= LONG_MAX:
-            raise InvalidPayload(f"{key[:80]}: a whole number in it does not fit 64 bits")
-    elif kind is list or kind is dict:
-        if not depth:
-            raise InvalidPayload(f"{key[:80]}: nested more than {DEPTH_MAX} deep")
-        if kind is dict:
-            for name in value:
-                _check_text(name, key)
-        for item in value.values() if kind is dict else value:
-            _check_nested(item, key, depth - 1)
-
-
-def points(body: Any, ts: int) -> list[TsPoint]:
-    """Telemetry: ``{k: v}`` at ``ts``, ``{ts, values}``, or an array of either.
-
-    Points without any value are left out; the order is kept.
-    """
-    if type(body) is dict and "values" not in body:
-        values = key_values(body)
-        return [TsPoint(ts, values)] if values else []
-    items = body if type(body) is list else [body]
-    found = []
-    for item in items:
-        point = _point(item, ts)
-        if point.values:
-            found.append(point)
-    return found
-
-
-def updated_points(body: Any, ts: int) -> list[TsPoint]:
+def updated_telemetry(message: RuleMessage, ts: int) -> list[TsPoint]:
     """Telemetry as a save through REST announces it: ``{"timeseries": [{ts, values}]}``;
-    every other shape as ``points``."""
+    every other shape as ``telemetry``."""
+    body = parsed(message)
     if type(body) is dict and len(body) == 1 and type(body.get("timeseries")) is list:
-        return points(body["timeseries"], ts)
-    return points(body, ts)
+        body = body["timeseries"]
+    return _points(body, ts)
 
 
-def deleted_keys(body: Any) -> list[str]:
+def attributes(message: RuleMessage) -> dict[str, Value]:
+    """A flat object, nulls left out; may be empty."""
+    return attribute_values(parsed(message), _LIMITS)
+
+
+def deleted_attributes(message: RuleMessage) -> list[str]:
     """The keys of ``{"attributes": [key, ...]}``."""
+    body = parsed(message)
     keys = body.get("attributes") if type(body) is dict else None
-    if type(keys) is not list or not keys or not all(type(k) is str and k for k in keys):
+    if type(keys) is not list or not keys or not all(type(key) is str and key for key in keys):
         raise InvalidPayload('deleted attributes want {"attributes": [key, ...]}')
-    for key in keys:
-        _check_text(key, key)
     return keys
 
 
-def _point(item: Any, ts: int) -> TsPoint:
-    if type(item) is dict and "ts" in item and "values" in item:
-        own_ts = item["ts"]
-        if type(own_ts) is not int:
-            raise InvalidPayload("ts: a whole number of ms is wanted")
-        return TsPoint(plausible(own_ts), key_values(item["values"]))
-    return TsPoint(ts, key_values(item))
-
-
-def plausible(ts: int) -> int:
-    """``ts`` itself."""
-    if not 0 < ts <= TS_MAX:
-        raise InvalidPayload(f"ts {ts} is not a plausible time in ms")
-    return ts
-
-
-def _kind(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true or false"
-        case int() | float():
-            return "a number"
-        case str():
-            return "text"
-        case Mapping():
-            return "an object"
-        case _:
-            return "an array"
+def _points(body: Any, ts: int) -> list[TsPoint]:
+    found = telemetry_points(body, ts, _LIMITS)
+    if not found:
+        raise InvalidPayload("the body has no values")
+    return found

@@ -14,12 +14,12 @@ from uuid import UUID
 
 from edgeferry.core.body import (
     attribute_scope,
+    attributes,
     data_ts,
-    deleted_keys,
-    key_values,
+    deleted_attributes,
     parsed,
-    points,
-    updated_points,
+    telemetry,
+    updated_telemetry,
 )
 from edgeferry.core.errors import InvalidPayload
 from edgeferry.core.events import AttributeKeysBody, AttributesBody, CloudEvent
@@ -119,16 +119,14 @@ def _event(message: RuleMessage, body: Body) -> CloudEvent:
 
 
 def _telemetry(message: RuleMessage, config: Config) -> Body:
-    read = updated_points if message.type == T.TIMESERIES_UPDATED else points
-    found = read(parsed(message), data_ts(message))
-    if not found:
-        raise InvalidPayload("the body has no values")
-    return Body("TIMESERIES_UPDATED", channel="cloud-events-ts", timeseries=found)
+    read = updated_telemetry if message.type == T.TIMESERIES_UPDATED else telemetry
+    points = read(message, data_ts(message))
+    return Body("TIMESERIES_UPDATED", channel="cloud-events-ts", timeseries=points)
 
 
 def _attributes(message: RuleMessage, config: Config) -> Body | None:
     posted = message.type == T.POST_ATTRIBUTES_REQUEST
-    values = key_values(parsed(message))
+    values = attributes(message)
     if not values:
         return None
     return Body(
@@ -143,7 +141,7 @@ def _attributes(message: RuleMessage, config: Config) -> Body | None:
 
 
 def _attribute_keys(message: RuleMessage, config: Config) -> Body:
-    keys = deleted_keys(parsed(message))
+    keys = deleted_attributes(message)
     scope = attribute_scope(message, config.scope)
     return Body(
         "ATTRIBUTES_DELETED",

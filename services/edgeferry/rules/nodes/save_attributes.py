@@ -8,7 +8,7 @@ order of arrival; its time is that of the data, not of the save.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from edgeferry.core.body import attribute_scope, data_ts, key_values, parsed
+from edgeferry.core.body import attribute_scope, attributes, data_ts
 from edgeferry.core.errors import InvalidPayload
 from edgeferry.core.kv import Scope
 from edgeferry.core.message import RuleMessage
@@ -60,7 +60,7 @@ def _write(message: RuleMessage, config: Config) -> AttributesWrite:
         entity_type=message.entity_type,
         entity_id=message.entity_id,
         scope=attribute_scope(message, config.scope),
-        values=key_values(parsed(message)),
+        values=attributes(message),
         last_update_ts=data_ts(message),
         version=message.stamp,
     )

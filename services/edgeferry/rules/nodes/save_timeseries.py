@@ -9,10 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from edgeferry.core.body import data_ts, parsed, plausible, points
+from edgeferry.core.body import data_ts, telemetry
 from edgeferry.core.deduplication import INTERVAL_MAX_SECONDS, Buckets
 from edgeferry.core.errors import InvalidPayload
-from edgeferry.core.kv import TsPoint
 from edgeferry.core.message import RuleMessage
 from edgeferry.core.message_type import MessageType
 from edgeferry.core.node import (
@@ -149,8 +148,9 @@ def _writes(message: RuleMessage, config: Config, choices: Choices) -> list[Time
     if message.type != MessageType.POST_TELEMETRY_REQUEST:
         raise InvalidPayload(f"Unsupported msg type {message.type}")
     ttl = _ttl(message, config)
+    default_ts = message.ts if config.use_server_ts else data_ts(message)
     writes = []
-    for index, (ts, values) in enumerate(_points(message, config)):
+    for index, (ts, values) in enumerate(telemetry(message, default_ts)):
         history = choices.history.wanted(message.entity_id, ts)
         latest = choices.latest.wanted(message.entity_id, ts)
         if history or latest:
@@ -169,21 +169,14 @@ def _writes(message: RuleMessage, config: Config, choices: Choices) -> list[Time
     return writes
 
 
-def _points(message: RuleMessage, config: Config) -> list[TsPoint]:
-    ts = plausible(message.ts) if config.use_server_ts else data_ts(message)
-    found = points(parsed(message), ts)
-    if not found:
-        raise InvalidPayload("the body has no values")
-    return found
-
-
 def _ttl(message: RuleMessage, config: Config) -> int:
     text = message.metadata.get("TTL")
     if not text:
         return config.default_ttl
-    if not (text.isascii() and text.isdigit() and int(text[:12]) <= TTL_MAX_SECONDS):
+    ttl = int(text) if text.isascii() and text.isdigit() and len(text) < 12 else -1
+    if not 0 <= ttl <= TTL_MAX_SECONDS:
         raise InvalidPayload(f"metadata TTL: expected 0 to {TTL_MAX_SECONDS} seconds")
-    return int(text[:12])
+    return ttl
 
 
 NODE = NodeSpec(
