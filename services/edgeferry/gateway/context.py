@@ -1,0 +1,23 @@
+"""What the gateway takes from the process around it."""
+
+from dataclasses import dataclass
+
+from edgeferry.core.clock import Clock, Stamps
+from edgeferry.core.ids import MessageIds
+from edgeferry.core.record import LogWriter
+from edgeferry.core.values import PayloadLimits
+from edgeferry.gateway.devices import Devices
+from edgeferry.gateway.metrics import GatewayMetrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayContext:
+    site: str
+    tenant_id: str
+    writer: LogWriter
+    devices: Devices
+    clock: Clock
+    stamps: Stamps
+    ids: MessageIds
+    limits: PayloadLimits
+    metrics: GatewayMetrics

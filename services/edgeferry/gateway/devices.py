@@ -1,0 +1,216 @@
+"""Devices and their access tokens, from a JSON file that may change while we run.
+
+    {"devices": [{"name": "pump-1", "id": "<version-1 UUID>", "profile": "pump", "token": "..."}]}
+
+The file is private to its owner (mode 0600) and replaced as a whole.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeferry.core.errors import InvalidSettings
+from edgeferry.core.ids import new_entity_id, new_secret, new_token
+
+DEFAULT_PROFILE = "default"
+MAX_TOKEN_LENGTH = 128
+_FIELDS = ("name", "id", "profile", "token")
+_Version = tuple[int, int, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """``id`` is a version-1 UUID (a Cassandra timeuuid); ``token`` is its access token."""
+
+    name: str
+    id: str
+    profile: str
+    token: str
+
+
+class Devices:
+    """Finds devices by token. The look-up is by keyed hash, so its time tells nothing."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._hash_key = bytes.fromhex(new_secret())
+        self._by_token: dict[bytes, Device] = {}
+        self._version: _Version = None
+        self.problem = ""
+        """Why the newest file could not be used; the devices of the last good one stay."""
+
+    def __len__(self) -> int:
+        return len(self._by_token)
+
+    def find(self, token: str) -> Device | None:
+        return self._by_token.get(self._digest(token))
+
+    def load(self) -> None:
+        """Read the file; none there means no devices yet. Raises InvalidSettings."""
+        if self._path is not None:
+            self._version = _version(self._path)
+            self._take(read_devices(self._path))
+
+    def refresh(self) -> bool:
+        """Read the file again if it changed (blocks on the disk). True when it was taken."""
+        if self._path is None:
+            return False
+        version = _version(self._path)
+        if version == self._version:
+            return False
+        self._version = version
+        try:
+            self._take(read_devices(self._path))
+        except InvalidSettings as error:
+            self.problem = str(error)
+            return False
+        return True
+
+    def _take(self, devices: Sequence[Device]) -> None:
+        self._by_token = {self._digest(device.token): device for device in devices}
+        self.problem = ""
+
+    def _digest(self, token: str) -> bytes:
+        return hashlib.blake2b(token.encode(), key=self._hash_key, digest_size=16).digest()
+
+
+def read_devices(path: Path) -> tuple[Device, ...]:
+    """All devices of the file, () when there is none. Raises InvalidSettings with all problems."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ()
+    except (OSError, UnicodeError) as error:
+        raise InvalidSettings(f"devices file {path} cannot be read: {error}") from error
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidSettings(f"devices file {path} is not JSON: {error}") from error
+    problems = list(_document_problems(document))
+    if problems:
+        raise InvalidSettings("\n".join(f"devices file {path}: {line}" for line in problems))
+    return tuple(Device(**row) for row in document["devices"])
+
+
+def add_device(
+    path: Path, name: str, profile: str = DEFAULT_PROFILE, token: str | None = None
+) -> Device:
+    """Add a device with a new id, and a new token unless one is given.
+
+    Raises InvalidSettings when the name or token is taken or not allowed.
+    """
+    with _locked(path):
+        devices = read_devices(path)
+        device = Device(name, new_entity_id(), profile, new_token() if token is None else token)
+        _write(path, (*devices, device))
+    return device
+
+
+def remove_device(path: Path, name: str) -> Device:
+    """Remove a device; its sessions end at the next check. Raises InvalidSettings."""
+    with _locked(path):
+        devices = read_devices(path)
+        found = next((device for device in devices if device.name == name), None)
+        if found is None:
+            raise InvalidSettings(
+                f"no device is named {name!r} in {path}: `edgeferry devices list` shows them"
+            )
+        _write(path, [device for device in devices if device is not found])
+    return found
+
+
+def _write(path: Path, devices: Sequence[Device]) -> None:
+    rows = [{field: getattr(device, field) for field in _FIELDS} for device in devices]
+    document = {"devices": rows}
+    problems = list(_document_problems(document))
+    if problems:
+        raise InvalidSettings("\n".join(problems))
+    temporary = path.with_name(f"{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(document, file, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One writer at a time, across processes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path.with_name(f"{path.name}.lock"), os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _document_problems(document: object) -> Iterable[str]:
+    rows = document.get("devices") if isinstance(document, dict) else None
+    if not isinstance(document, dict) or not isinstance(rows, list) or len(document) != 1:
+        yield 'one object is wanted: {"devices": [{"name", "id", "profile", "token"}, ...]}'
+        return
+    seen: dict[tuple[str, str], int] = {}
+    for index, row in enumerate(rows):
+        yield from (f"devices[{index}]{line}" for line in _row_problems(row))
+        for field in ("name", "id", "token"):
+            value = row.get(field) if isinstance(row, dict) else None
+            if isinstance(value, str):
+                first = seen.setdefault((field, value), index)
+                if first != index:
+                    yield f"devices[{index}].{field}: the same as that of devices[{first}]"
+
+
+def _row_problems(row: object) -> Iterable[str]:
+    if not isinstance(row, Mapping):
+        yield ": an object is wanted"
+        return
+    for field in row:
+        if field not in _FIELDS:
+            yield f": unknown field {field!r}; there are {', '.join(_FIELDS)}"
+    for field in _FIELDS:
+        value = row.get(field)
+        if not isinstance(value, str) or not value.strip():
+            yield f".{field}: text that is not blank is wanted"
+        elif field == "id" and not _is_time_uuid(value):
+            yield f".id: a version-1 UUID is wanted, not {value[:40]!r}"
+        elif field == "token" and not _is_token(value):
+            yield (
+                f".token: at most {MAX_TOKEN_LENGTH} printable characters without spaces "
+                f"and '/' are wanted"
+            )
+
+
+def _is_time_uuid(text: str) -> bool:
+    try:
+        parsed = uuid.UUID(text)
+    except ValueError:
+        return False
+    return parsed.version == 1 and str(parsed) == text
+
+
+def _is_token(text: str) -> bool:
+    plain = text.isascii() and text.isprintable() and " " not in text and "/" not in text
+    return plain and len(text) <= MAX_TOKEN_LENGTH
+
+
+def _version(path: Path) -> _Version:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -1,0 +1,86 @@
+"""Devices over HTTP: POST /api/v1/{token}/telemetry and /attributes (semantics 7.2).
+
+200 only after the durable append. Plain Starlette: nothing is modelled in the hot path.
+"""
+
+from collections.abc import Callable
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from edgeferry.core.errors import InvalidPayload, LogUnavailable, PayloadTooLarge, RecordTooLarge
+from edgeferry.core.record import Outgoing
+from edgeferry.gateway.devices import Device
+from edgeferry.gateway.server import Gateway
+
+APPEND_SECONDS = 5.0
+_RETRY_AFTER = {"Retry-After": "5"}
+_CLOSE = {"Connection": "close"}
+
+MakeRecords = Callable[[Device, bytes], list[Outgoing]]
+
+
+def http_routes(gateway: Gateway) -> list[Route]:
+    """Routes that answer 200, 400 (with the reason), 401, 413, or 503 with Retry-After."""
+    return [
+        _route(gateway, "telemetry", gateway.records.telemetry),
+        _route(gateway, "attributes", gateway.records.attributes),
+    ]
+
+
+def _route(gateway: Gateway, name: str, make: MakeRecords) -> Route:
+    async def post(request: Request) -> Response:
+        return await _post(gateway, request, make)
+
+    return Route(f"/api/v1/{{token}}/{name}", post, methods=["POST"], name=f"device_{name}")
+
+
+async def _post(gateway: Gateway, request: Request, make: MakeRecords) -> Response:
+    metrics = gateway.context.metrics
+    device = gateway.context.devices.find(request.path_params["token"])
+    if device is None:
+        metrics.rejected("http", "token")
+        return Response(status_code=401)
+    if gateway.appender.full:
+        metrics.rejected("http", "busy")
+        return _away("too much waits for the log")
+    try:
+        payload = await _body(request, gateway.context.limits.payload_bytes)
+        records = make(device, payload)
+        await gateway.appender.append(records, len(payload) + 1, APPEND_SECONDS)
+    except (PayloadTooLarge, RecordTooLarge) as error:
+        metrics.rejected("http", "too_large")
+        return PlainTextResponse(str(error), status_code=413, headers=_CLOSE)
+    except InvalidPayload as error:
+        metrics.rejected("http", "payload")
+        return PlainTextResponse(str(error), status_code=400)
+    except LogUnavailable as error:
+        metrics.rejected("http", "log")
+        return _away(str(error))
+    except ClientDisconnect:
+        metrics.rejected("http", "disconnected")
+        return Response(status_code=400)
+    metrics.received("http", 1, len(payload))
+    return Response(status_code=200)
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    """The body, of which never more than the limit is kept. Raises PayloadTooLarge."""
+    announced = request.headers.get("content-length", "")
+    if announced.isascii() and announced.isdigit() and int(announced) > limit:
+        raise PayloadTooLarge(f"a payload of {announced} bytes is above the limit of {limit} bytes")
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise PayloadTooLarge(f"the payload is above the limit of {limit} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _away(text: str) -> Response:
+    return PlainTextResponse(
+        f"not stored, try again: {text}", status_code=503, headers=_RETRY_AFTER
+    )

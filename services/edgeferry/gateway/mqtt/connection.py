@@ -1,0 +1,329 @@
+"""One device's connection: bytes in and out around the pure decoder and session.
+
+All publishes of one read go to the appender together; their acknowledgements are prepared
+at once and written when the records are durable, so they keep the order of the publishes.
+"""
+
+import asyncio
+import logging
+import socket
+from dataclasses import dataclass, field
+from typing import Final
+
+from edgeferry.core.errors import EdgeferryError, InvalidPayload, PayloadTooLarge
+from edgeferry.core.record import Outgoing
+from edgeferry.gateway.appender import Appender
+from edgeferry.gateway.context import GatewayContext
+from edgeferry.gateway.mqtt.decoder import Decoder
+from edgeferry.gateway.mqtt.packets import (
+    V5,
+    Connect,
+    FromClient,
+    MqttError,
+    Publish,
+    Reason,
+)
+from edgeferry.gateway.mqtt.session import ATTRIBUTES, TELEMETRY, Session, SessionRules
+from edgeferry.gateway.records import Records
+
+CONNECT_SECONDS: Final = 10.0
+CLOSE_SECONDS: Final = 5.0
+KEEP_ALIVE_FACTOR: Final = 1.5
+PACKET_OVERHEAD: Final = 1024
+"""Of a PUBLISH around its payload: topic and properties."""
+WINDOW_PUBLISHES: Final = 1024
+"""Publishes that wait for the log before we stop reading: above the receive maximum, so that
+an MQTT 5 client that breaks it is told so."""
+WINDOW_BYTES: Final = 1024 * 1024
+
+_WINDOW, _PROCESS, _WRITE, _CLOSED = 1, 2, 4, 8
+
+log = logging.getLogger(__name__)
+
+
+class UnknownTopic(InvalidPayload):
+    """A publish to a topic that is not ours."""
+
+
+class Sessions:
+    """The connections of this gateway; one per device and client identifier."""
+
+    def __init__(self) -> None:
+        self.all: set[Connection] = set()
+        self._named: dict[tuple[str, str], Connection] = {}
+
+    def connected(self, connection: "Connection", device_id: str, client_id: str) -> None:
+        """A client is in: an older connection of the same client ends."""
+        older = self._named.get((device_id, client_id))
+        self._named[device_id, client_id] = connection
+        if older is not None:
+            older.end(Reason.SESSION_TAKEN_OVER, "the client has connected again")
+
+    def closed(self, connection: "Connection", device_id: str, client_id: str) -> None:
+        self.all.discard(connection)
+        if self._named.get((device_id, client_id)) is connection:
+            del self._named[device_id, client_id]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What all connections of a gateway share."""
+
+    context: GatewayContext
+    records: Records
+    appender: Appender
+    sessions: Sessions
+
+
+@dataclass(slots=True)
+class _Batch:
+    """The publishes of one read, with the acknowledgements that they will get."""
+
+    records: list[Outgoing] = field(default_factory=list)
+    acks: bytearray = field(default_factory=bytearray)
+    publishes: int = 0
+    with_ack: int = 0
+    understood: int = 0
+    size: int = 0
+    understood_size: int = 0
+
+
+class Connection(asyncio.Protocol):
+    def __init__(self, parts: Parts) -> None:
+        context = parts.context
+        limit = context.limits.payload_bytes
+        maximum_packet = limit + PACKET_OVERHEAD
+        self._context = context
+        self._records = parts.records
+        self._appender = parts.appender
+        self._sessions = parts.sessions
+        self._monotonic = context.clock.monotonic
+        self._decoder = Decoder(maximum_packet)
+        self._max_packet_311 = 2 * limit + PACKET_OVERHEAD
+        self._session = Session(
+            rules=SessionRules(maximum_packet=maximum_packet),
+            authenticate=context.devices.find,
+            available=self._can_serve,
+            new_client_id=context.ids.next,
+        )
+        self._transport: asyncio.Transport | None = None
+        self._held = 0
+        self._waiting_publishes = 0
+        self._waiting_bytes = 0
+        self._opened = self._heard = self._monotonic()
+        self._ended: float | None = None
+
+    # --- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        raw = transport.get_extra_info("socket")
+        if raw is not None:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._sessions.all.add(self)
+        self._context.metrics.connections(1)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._held |= _CLOSED
+        device = self._session.device
+        self._sessions.closed(self, device.id if device else "", self._session.client_id)
+        self._context.metrics.connections(-1)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = self._monotonic()
+        self._decoder.feed(data)
+        self._take_packets()
+
+    def pause_writing(self) -> None:
+        self._hold(_WRITE)
+
+    def resume_writing(self) -> None:
+        self._release(_WRITE)
+
+    # --- for the gateway
+
+    def check(self, now: float) -> None:
+        """End what is silent for too long; to be called every second or so."""
+        if self._ended is not None:
+            if now - self._ended > CLOSE_SECONDS and self._transport is not None:
+                self._transport.abort()
+        elif self._session.device is None:
+            if now - self._opened > CONNECT_SECONDS:
+                self.end(Reason.KEEP_ALIVE_TIMEOUT, "no CONNECT came")
+        else:
+            patience = self._session.keep_alive * KEEP_ALIVE_FACTOR
+            # while we do not read, we cannot hear
+            if patience and not self._held and now - self._heard > patience:
+                self.end(Reason.KEEP_ALIVE_TIMEOUT, f"nothing came for {patience:.0f} s")
+
+    def check_device(self) -> None:
+        """End the session when its token is gone or means another device now."""
+        device = self._session.device
+        if device is None or self._ended is not None:
+            return
+        found = self._context.devices.find(device.token)
+        if found is None or found.id != device.id:
+            self.end(Reason.NOT_AUTHORIZED, "the device or its token was removed")
+        else:
+            self._session.device = found
+
+    def end(self, reason: Reason, text: str) -> None:
+        """Tell the client why, where its version can be told, and close."""
+        if self._ended is not None or self._transport is None:
+            return
+        self._context.metrics.rejected("mqtt", reason.name.lower())
+        log.info("connection of %s ends: %s", self._name(), text)
+        data = self._session.farewell(self._decoder.version, reason, text)
+        if data:
+            self._transport.write(data)
+        self._close()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    # --- packets
+
+    def _take_packets(self) -> None:
+        batch = _Batch()
+        decoder = self._decoder
+        try:
+            while not self._held:
+                packet = decoder.next()
+                if packet is None:
+                    break
+                if type(packet) is Publish:
+                    self._publish(packet, batch)
+                else:
+                    self._answer(packet)
+        except MqttError as error:
+            self._hand_over(batch)
+            self.end(error.reason, str(error))
+        else:
+            self._hand_over(batch)
+
+    def _answer(self, packet: FromClient) -> None:
+        session = self._session
+        reply = session.receive(packet)
+        assert self._transport is not None
+        if reply.data:
+            self._transport.write(reply.data)
+        if reply.close:
+            if session.device is None:
+                self._context.metrics.rejected("mqtt", "connect")
+            self._close()
+        elif type(packet) is Connect and session.device is not None:
+            if packet.version != V5:
+                # Nothing was announced to this client, so what is somewhat too large becomes
+                # a dead letter.
+                self._decoder.max_packet = self._max_packet_311
+            self._sessions.connected(self, session.device.id, session.client_id)
+
+    def _publish(self, packet: Publish, batch: _Batch) -> None:
+        session = self._session
+        topic = session.admit(packet)
+        payload = packet.payload
+        size = len(payload) + 1
+        batch.publishes += 1
+        batch.size += size
+        if packet.qos:
+            batch.with_ack += 1
+        device = session.device
+        assert device is not None
+        try:
+            if topic == TELEMETRY:
+                batch.records += self._records.telemetry(device, payload)
+            elif topic == ATTRIBUTES:
+                batch.records += self._records.attributes(device, payload)
+            else:
+                raise UnknownTopic(f"devices publish to {TELEMETRY} and {ATTRIBUTES} only")
+        except InvalidPayload as error:
+            self._refuse(packet, topic, error, batch)
+        else:
+            batch.understood += 1
+            batch.understood_size += size - 1
+            batch.acks += session.acknowledgement(packet)
+        self._waiting_publishes += 1
+        self._waiting_bytes += size
+        if self._waiting_publishes >= WINDOW_PUBLISHES or self._waiting_bytes >= WINDOW_BYTES:
+            self._hold(_WINDOW)
+
+    def _refuse(self, packet: Publish, topic: str, error: InvalidPayload, batch: _Batch) -> None:
+        """Tell the sender; where it cannot be told, keep the payload as a dead letter."""
+        word, reason = _refusal(error)
+        metrics = self._context.metrics
+        metrics.rejected("mqtt", word)
+        told = self._session.refusal(packet, reason, str(error))
+        if told:
+            batch.acks += told
+            return
+        device = self._session.device
+        assert device is not None
+        batch.records.append(self._records.dead_letter(device, topic, packet.payload, error))
+        batch.acks += self._session.acknowledgement(packet)
+        metrics.dead_lettered(word)
+
+    def _hand_over(self, batch: _Batch) -> None:
+        if not batch.publishes:
+            return
+        if batch.understood:
+            self._context.metrics.received("mqtt", batch.understood, batch.understood_size)
+
+        def settle(error: EdgeferryError | None) -> None:
+            self._settled(batch, error)
+
+        self._appender.put(batch.records, batch.size, settle)
+        if self._appender.full and not self._held & (_PROCESS | _CLOSED):
+            self._hold(_PROCESS)
+            self._appender.when_room(lambda: self._release(_PROCESS))
+
+    def _settled(self, batch: _Batch, error: EdgeferryError | None) -> None:
+        self._waiting_publishes -= batch.publishes
+        self._waiting_bytes -= batch.size
+        self._session.unacknowledged -= batch.with_ack
+        if error is not None:
+            self.end(Reason.SERVER_BUSY, f"nothing can be acknowledged: {error}")
+        elif batch.acks and self._ended is None and self._transport is not None:
+            self._transport.write(bytes(batch.acks))
+        if self._held & _WINDOW and 2 * self._waiting_publishes < WINDOW_PUBLISHES:
+            self._release(_WINDOW)
+
+    # --- flow
+
+    def _can_serve(self) -> bool:
+        return self._appender.available and not self._appender.full
+
+    def _hold(self, why: int) -> None:
+        if not self._held and self._transport is not None:
+            self._transport.pause_reading()
+        self._held |= why
+
+    def _release(self, why: int) -> None:
+        if not self._held & why:
+            return
+        self._held &= ~why
+        if not self._held and self._transport is not None:
+            self._heard = self._monotonic()
+            self._transport.resume_reading()
+            self._take_packets()
+
+    def _close(self) -> None:
+        self._hold(_CLOSED)
+        self._ended = self._monotonic()
+        assert self._transport is not None
+        self._transport.close()
+
+    def _name(self) -> str:
+        device = self._session.device
+        peer = self._transport.get_extra_info("peername") if self._transport else None
+        return f"{device.name} at {peer}" if device else f"an unknown client at {peer}"
+
+
+def _refusal(error: InvalidPayload) -> tuple[str, Reason]:
+    """A word for the metrics and the reason for an MQTT 5 client."""
+    if isinstance(error, UnknownTopic):
+        return "topic", Reason.TOPIC_NAME_INVALID
+    if isinstance(error, PayloadTooLarge):
+        return "too_large", Reason.PAYLOAD_FORMAT_INVALID
+    return "payload", Reason.PAYLOAD_FORMAT_INVALID

@@ -1,0 +1,253 @@
+"""One client's session: packets in, answers out. No I/O and no clock.
+
+A session lives as long as its connection: nothing is kept for a client that is away, as
+nothing is sent to it with more than QoS 0. Wills are read and not published (the field's
+servers do the same for devices).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from edgeferry.gateway.devices import Device
+from edgeferry.gateway.mqtt.encoder import (
+    PINGRESP,
+    connack,
+    disconnect,
+    puback,
+    suback,
+    unsuback,
+)
+from edgeferry.gateway.mqtt.packets import (
+    NO_PROPERTIES,
+    V5,
+    V311,
+    Connect,
+    Disconnect,
+    FromClient,
+    MqttError,
+    PingReq,
+    Properties,
+    Property,
+    PropertyValue,
+    PubAck,
+    Publish,
+    Reason,
+    Subscribe,
+    Unsubscribe,
+)
+
+ATTRIBUTES: Final = "v1/devices/me/attributes"
+TELEMETRY: Final = "v1/devices/me/telemetry"
+SUBSCRIBABLE: Final = frozenset(
+    {
+        ATTRIBUTES,
+        "v1/devices/me/attributes/response/+",
+        "v1/devices/me/rpc/request/+",
+        "v1/devices/me/rpc/response/+",
+    }
+)
+_REASON_LENGTH: Final = 200
+_SMALL_PACKET: Final = 1024
+"""A client that takes no packets of this size gets no reason strings."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRules:
+    """What is announced to a client. Bytes for packets, numbers of publishes else."""
+
+    maximum_packet: int
+    receive_maximum: int = 512
+    topic_alias_maximum: int = 16
+
+
+class Reply(NamedTuple):
+    data: bytes
+    close: bool = False
+
+
+_NOTHING: Final = Reply(b"")
+
+
+class Session:
+    """``authenticate`` finds the device of an access token; ``available`` says whether new
+    clients can be served now; ``new_client_id`` names clients that gave no name."""
+
+    def __init__(
+        self,
+        *,
+        rules: SessionRules,
+        authenticate: Callable[[str], Device | None],
+        available: Callable[[], bool],
+        new_client_id: Callable[[], str],
+    ) -> None:
+        self._rules = rules
+        self._authenticate = authenticate
+        self._available = available
+        self._new_client_id = new_client_id
+        self._aliases: dict[int, str] = {}
+        self._subscriptions: set[str] = set()
+        self._reasons = True
+        self._short_packets = False
+        self.device: Device | None = None
+        """Set once the client is connected."""
+        self.client_id = ""
+        self.version = 0
+        self.keep_alive = 0
+        self.unacknowledged = 0
+        """Publishes of QoS 1 that were admitted and not yet acknowledged."""
+
+    def receive(self, packet: FromClient) -> Reply:
+        """The answer to any packet but PUBLISH. Raises MqttError."""
+        match packet:
+            case PingReq():
+                return Reply(PINGRESP)
+            case Connect():
+                return self._connect(packet)
+            case Subscribe():
+                return Reply(self._subscribe(packet))
+            case Unsubscribe():
+                return Reply(self._unsubscribe(packet))
+            case Disconnect():
+                return Reply(b"", close=True)
+            case PubAck():
+                return _NOTHING  # for a publish that we never sent with QoS 1
+            case Publish():
+                raise AssertionError("PUBLISH is admitted, not received")
+
+    def admit(self, packet: Publish) -> str:
+        """Count a publish; the answer is its topic, with aliases resolved. Raises MqttError."""
+        if packet.qos:
+            if packet.qos == 2:
+                raise MqttError(Reason.QOS_NOT_SUPPORTED, "QoS 2 is not supported: use QoS 1")
+            self.unacknowledged += 1
+            if self.version == V5 and self.unacknowledged > self._rules.receive_maximum:
+                raise MqttError(
+                    Reason.RECEIVE_MAXIMUM_EXCEEDED,
+                    f"more than {self._rules.receive_maximum} publishes without PUBACK",
+                )
+        if packet.properties:
+            return self._resolved(packet)
+        if not packet.topic:
+            raise MqttError(Reason.PROTOCOL_ERROR, "neither a topic nor an alias")
+        return packet.topic
+
+    def acknowledgement(self, packet: Publish) -> bytes:
+        """PUBACK, or nothing for QoS 0."""
+        return puback(self.version, packet.packet_id) if packet.qos else b""
+
+    def refusal(self, packet: Publish, reason: Reason, text: str) -> bytes:
+        """PUBACK with a reason, or nothing when this client cannot be told (3.1.1, QoS 0)."""
+        if self.version != V5 or not packet.qos:
+            return b""
+        properties = self._reason(text) if self._reasons else NO_PROPERTIES
+        return puback(self.version, packet.packet_id, reason, properties)
+
+    def farewell(self, version: int, reason: Reason, text: str) -> bytes:
+        """The last packet to this client, if its version (0: not known) has one for this."""
+        if self.device is not None:
+            return disconnect(version, reason, self._reason(text))
+        if reason == Reason.UNSUPPORTED_VERSION:
+            return connack(V311, reason)
+        return connack(version, reason, self._reason(text)) if version == V5 else b""
+
+    def _connect(self, packet: Connect) -> Reply:
+        self.version = packet.version
+        properties = packet.properties
+        self._reasons = properties.get(Property.REQUEST_PROBLEM_INFORMATION, 1) == 1
+        size = properties.get(Property.MAXIMUM_PACKET_SIZE, _SMALL_PACKET)
+        self._short_packets = isinstance(size, int) and size < _SMALL_PACKET
+        if Property.AUTHENTICATION_METHOD in properties:
+            return self._turned_away(Reason.BAD_AUTHENTICATION_METHOD, "use an access token")
+        if not packet.client_id and packet.version == V311 and not packet.clean_start:
+            return self._turned_away(Reason.CLIENT_ID_NOT_VALID, "an empty client identifier")
+        if packet.will is not None and packet.will.qos == 2 and packet.version == V5:
+            return self._turned_away(Reason.QOS_NOT_SUPPORTED, "a will with QoS 2")
+        device = self._authenticate(packet.user_name) if packet.user_name else None
+        if device is None:
+            return self._turned_away(
+                Reason.NOT_AUTHORIZED, "the user name has to be the access token of a device"
+            )
+        if not self._available():
+            return self._turned_away(Reason.SERVER_UNAVAILABLE, "the log is away: try again later")
+        self.client_id = packet.client_id or self._new_client_id()
+        self.keep_alive = packet.keep_alive
+        self.device = device
+        return Reply(connack(self.version, Reason.SUCCESS, self._announced(packet)))
+
+    def _announced(self, packet: Connect) -> Properties:
+        announced: dict[int, PropertyValue] = {
+            Property.RECEIVE_MAXIMUM: self._rules.receive_maximum,
+            Property.MAXIMUM_QOS: 1,
+            Property.MAXIMUM_PACKET_SIZE: self._rules.maximum_packet,
+            Property.TOPIC_ALIAS_MAXIMUM: self._rules.topic_alias_maximum,
+            Property.SUBSCRIPTION_IDENTIFIER_AVAILABLE: 0,
+            Property.SHARED_SUBSCRIPTION_AVAILABLE: 0,
+        }
+        if packet.properties.get(Property.SESSION_EXPIRY):
+            announced[Property.SESSION_EXPIRY] = 0
+        if not packet.client_id:
+            announced[Property.ASSIGNED_CLIENT_IDENTIFIER] = self.client_id
+        return announced
+
+    def _turned_away(self, reason: Reason, text: str) -> Reply:
+        return Reply(connack(self.version, reason, self._reason(text)), close=True)
+
+    def _resolved(self, packet: Publish) -> str:
+        alias = packet.properties.get(Property.TOPIC_ALIAS)
+        if isinstance(alias, int):
+            if not 0 < alias <= self._rules.topic_alias_maximum:
+                raise MqttError(
+                    Reason.TOPIC_ALIAS_INVALID,
+                    f"topic alias {alias} is not in 1..{self._rules.topic_alias_maximum}",
+                )
+            if packet.topic:
+                self._aliases[alias] = packet.topic
+            topic = self._aliases.get(alias, "")
+        else:
+            topic = packet.topic
+        if not topic:
+            raise MqttError(Reason.PROTOCOL_ERROR, "neither a topic nor a known alias")
+        return topic
+
+    def _subscribe(self, packet: Subscribe) -> bytes:
+        if Property.SUBSCRIPTION_IDENTIFIER in packet.properties:
+            raise MqttError(
+                Reason.SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED,
+                "subscription identifiers are not supported",
+            )
+        codes: list[int] = []
+        for topic_filter, qos in packet.subscriptions:
+            if topic_filter in SUBSCRIBABLE:
+                self._subscriptions.add(topic_filter)
+                codes.append(min(qos, 1))
+            else:
+                codes.append(_why_not(topic_filter))
+        return suback(self.version, packet.packet_id, codes)
+
+    def _unsubscribe(self, packet: Unsubscribe) -> bytes:
+        codes: list[int] = []
+        for topic_filter in packet.topic_filters:
+            known = topic_filter in self._subscriptions
+            self._subscriptions.discard(topic_filter)
+            codes.append(Reason.SUCCESS if known else Reason.NO_SUBSCRIPTION_EXISTED)
+        return unsuback(self.version, packet.packet_id, codes)
+
+    def _reason(self, text: str) -> Properties:
+        if self._short_packets:
+            return NO_PROPERTIES
+        return {Property.REASON_STRING: text.replace("\0", "")[:_REASON_LENGTH]}
+
+
+def _why_not(topic_filter: str) -> Reason:
+    levels = topic_filter.split("/")
+    wrong = any(
+        ("#" in level and (level != "#" or index != len(levels) - 1))
+        or ("+" in level and level != "+")
+        for index, level in enumerate(levels)
+    )
+    if not topic_filter or wrong:
+        return Reason.TOPIC_FILTER_INVALID
+    if levels[0] == "$share":
+        return Reason.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED
+    return Reason.NOT_AUTHORIZED
