@@ -12,7 +12,7 @@ COMMANDS = {
     "gateway": ("edgeferry.tools.site:gateway", "Run the device gateway of a site."),
     "sync": ("edgeferry.tools.site:sync", "Run the sync link of a site."),
     "api": ("edgeferry.tools.site:api", "Run the REST interface of a site."),
-    "servers": ("edgeferry.tools.servers:main", "Run Kafka and Cassandra without containers."),
+    "servers": ("edgeferry.tools.servers:servers", "Run Kafka and Cassandra without containers."),
     "check": ("edgeferry.tools.check:main", "Check chain files, all problems at once."),
     "topics": ("edgeferry.tools.topics:topics", "Make and list the topics of a site."),
     "tail": ("edgeferry.tools.tail:tail", "Print a topic's records, decoded."),

@@ -129,7 +129,7 @@ async def replay(addresses: tuple[Address, ...], settings_file: Path, as_json: b
         print_json(rows)
     else:
         for row in rows:
-            print(f"{row['address']} -> {row['replayed_to']}")
+            click.echo(f"{row['address']} -> {row['replayed_to']}")
 
 
 @asynccontextmanager

@@ -9,21 +9,21 @@ from edgeferry.log.admin import PartitionLag, TopicAdmin
 from edgeferry.log.topics import site_topic
 from edgeferry.rules.processor import input_topic
 from edgeferry.runtime.settings import Settings, load_settings
-from edgeferry.sync.intake import INTAKE
+from edgeferry.sync.lanes import UP
 from edgeferry.tools.options import load_root_chain, settings_option
 from edgeferry.tools.output import asynchronous, json_option, print_json, print_table
 
 
 def readers(settings: Settings, chain: Chain) -> list[tuple[str, str, tuple[str, ...]]]:
     """What reads where: name, consumer group, topics."""
-    found = [
+    found: list[tuple[str, str, tuple[str, ...]]] = [
         (node, topic, (topic,))
         for node in chain.nodes
         for topic in [input_topic(settings.site, chain, node, root=True)]
     ]
     if settings.role == "cloud":
-        received = tuple(site_topic(settings.site, n) for n in ("cloud-events", "cloud-events-ts"))
-        found.insert(0, ("intake", f"{settings.site}.{INTAKE}", received))
+        received = tuple(site_topic(settings.site, n) for n in UP)
+        found.insert(0, ("intake", f"{settings.site}.intake", received))
     return found
 
 

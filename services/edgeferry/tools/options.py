@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 import click
 
 from edgeferry.core.chain import Chain
-from edgeferry.runtime.settings import Settings, load_settings
+from edgeferry.rules.loader import load_chain
+from edgeferry.runtime.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,9 +50,4 @@ def settings_option(default_site: str) -> Callable[[F], F]:
 
 def load_root_chain(settings: Settings) -> Chain:
     """Raises InvalidChain."""
-    from edgeferry.rules.loader import load_chain
-
     return load_chain(settings.root_chain or _DEFAULT_CHAINS[settings.role], settings.role)
-
-
-__all__ = ["load_root_chain", "load_settings", "settings_option", "settings_path"]

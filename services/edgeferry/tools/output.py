@@ -28,6 +28,11 @@ def asynchronous(command: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]
             return asyncio.run(command(*args, **kwargs))
         except EdgeferryError as error:
             raise click.ClickException(str(error)) from error
+        except BaseExceptionGroup as group:
+            ours, others = group.split(EdgeferryError)
+            if ours is None or others is not None:
+                raise
+            raise click.ClickException("\n".join(map(str, _single(ours)))) from group
 
     return run
 
@@ -37,10 +42,18 @@ def print_json(document: object) -> None:
     click.echo(orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS).decode())
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
+def print_table(columns: Sequence[str], rows: Iterable[Iterable[object]], title: str = "") -> None:
     table = Table(title=title or None, title_justify="left")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
     Console().print(table)
+
+
+def _single(group: BaseExceptionGroup[EdgeferryError]) -> Iterable[EdgeferryError]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _single(error)
+        else:
+            yield error

@@ -1,34 +1,38 @@
 """``edgeferry topics``: makes a site's topics, a job before its start; never a service's."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
 from edgeferry.log.admin import TopicAdmin
 from edgeferry.log.topics import TopicSettings, chain_topics, site_topics
+from edgeferry.rules.loader import load_chain
 from edgeferry.rules.processor import input_topics
 from edgeferry.runtime.settings import Settings, load_settings
 from edgeferry.tools.options import load_root_chain, settings_option
 from edgeferry.tools.output import asynchronous, json_option, print_json, print_table
 
 
-def wanted_topics(settings: Settings) -> list[TopicSettings]:
-    """The catalogue's topics for the site's role and those of its root chain.
+def wanted_topics(settings: Settings, chains: Iterable[str] = ()) -> list[TopicSettings]:
+    """The catalogue's topics for the site's role, those of its root chain and of ``chains``.
 
     Raises InvalidChain."""
     names = input_topics(settings.site, load_root_chain(settings), root=True)
+    for chain in chains:
+        names += input_topics(settings.site, load_chain(chain, settings.role), root=False)
     return [
         *site_topics(settings.site, settings.role),
         *chain_topics(names, settings.kafka.partitions),
     ]
 
 
-async def apply_topics(settings: Settings) -> list[str]:
+async def apply_topics(settings: Settings, chains: Iterable[str] = ()) -> list[str]:
     """Make what is missing; the names of those made.
 
     Raises InvalidChain, LogUnavailable, Stop."""
     admin = TopicAdmin(settings.kafka.bootstrap)
-    return await admin.ensure(wanted_topics(settings), settings.kafka.replication)
+    return await admin.ensure(wanted_topics(settings, chains), settings.kafka.replication)
 
 
 @click.group()
@@ -38,15 +42,16 @@ def topics() -> None:
 
 @topics.command()
 @settings_option("cloud")
+@click.option("--chain", "chains", multiple=True, help="Another chain beside the root chain.")
 @json_option
 @asynchronous
-async def apply(settings_file: Path, as_json: bool) -> None:
+async def apply(settings_file: Path, chains: tuple[str, ...], as_json: bool) -> None:
     """Make the topics that are missing."""
-    made = await apply_topics(load_settings(settings_file))
+    made = await apply_topics(load_settings(settings_file), chains)
     if as_json:
         print_json({"made": made})
     else:
-        print("\n".join(f"made {name}" for name in made) or "nothing was missing")
+        click.echo("\n".join(f"made {name}" for name in made) or "nothing was missing")
 
 
 @topics.command("list")

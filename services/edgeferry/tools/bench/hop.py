@@ -76,11 +76,11 @@ async def _fill(plan: HopPlan, clock: Clock) -> None:
     """Messages as the gateway makes them: three values, device name and type, headers."""
     writer, ids = KafkaWriter(plan.bootstrap, clock), MessageIds()
     devices = [new_entity_id() for _ in range(_DEVICES)]
-    headers = (
+    headers = [
         (HEADER_TYPE, _TYPE.encode()),
         (HEADER_ORIGIN, hop_node.SITE.encode()),
         (HEADER_TRACEPARENT, b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
-    )
+    ]
     try:
         for start in range(0, plan.messages, _CHUNK):
             records = []

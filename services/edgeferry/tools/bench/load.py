@@ -245,7 +245,7 @@ def say(line: dict[str, object]) -> None:
 async def _main(plan: Plan) -> None:
     clock = SystemClock()
     settings = load_settings(Path(plan.settings))
-    store: Store = open_store(settings.store, settings.data, clock)
+    store: Store = open_store(settings=settings.store, data=settings.data, clock=clock)
     await store.start()
     try:
         say(await Load(plan, store.timeseries, clock).run())

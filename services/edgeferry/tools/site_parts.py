@@ -1,0 +1,219 @@
+"""Small services that a site's process needs beside the real ones."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import orjson
+
+from edgeferry.core.errors import Later, Stop
+from edgeferry.core.store import Store
+from edgeferry.log.admin import TopicAdmin
+from edgeferry.runtime.background import BackgroundTask
+from edgeferry.runtime.metrics import Metrics
+from edgeferry.runtime.service import Health, Service
+from edgeferry.sync.cloud import CloudSync
+from edgeferry.sync.edge import EdgeSync
+
+_PING_SECONDS = 5.0
+_LAG_SECONDS = 2.0
+_SHOW_SECONDS = 2.0
+_READY_POLL_SECONDS = 0.05
+
+
+class Startable(Protocol):
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+class LogPart:
+    """The log's writer or reader: it waits out Kafka's absence by itself, so it is healthy."""
+
+    def __init__(self, name: str, part: Startable) -> None:
+        self.name = name
+        self._part = part
+
+    async def start(self) -> None:
+        await self._part.start()
+
+    async def stop(self) -> None:
+        await self._part.stop()
+
+    def health(self) -> Health:
+        return Health(alive=True, ready=True)
+
+
+class StorePart:
+    """The store, asked every few seconds whether it answers. That it does not is no reason
+    to restart anything, only to say so."""
+
+    name = "store"
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._problem = "not started yet"
+        self._ping = BackgroundTask("store ping")
+
+    async def start(self) -> None:
+        """Raises StoreUnavailable."""
+        await self._store.start()
+        self._problem = ""
+        self._ping.start(self._watch())
+
+    async def stop(self) -> None:
+        await self._ping.stop()
+        await self._store.stop()
+
+    def health(self) -> Health:
+        problem = self._ping.crashed or self._problem
+        return Health(alive=not self._ping.crashed, ready=not problem, detail=problem)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_PING_SECONDS)
+            try:
+                await self._store.ping()
+            except Later as error:
+                self._problem = str(error)
+            else:
+                self._problem = ""
+
+
+class LagWatch:
+    """How many records wait for the given readers (consumer group -> its topics), whichever
+    process they run in. The last figure stands while Kafka does not answer."""
+
+    name = "lag"
+
+    def __init__(self, admin: TopicAdmin, readers: Mapping[str, Sequence[str]]) -> None:
+        self._admin = admin
+        self._readers = readers
+        self._task = BackgroundTask("lag")
+        self.total = 0
+
+    async def start(self) -> None:
+        self._task.start(self._watch())
+
+    async def stop(self) -> None:
+        await self._task.stop()
+
+    def health(self) -> Health:
+        crashed = self._task.crashed
+        return Health(alive=not crashed, ready=True, detail=crashed)
+
+    async def _watch(self) -> None:
+        while True:
+            with contextlib.suppress(Later, Stop):
+                found = [await self._admin.lag(g, topics) for g, topics in self._readers.items()]
+                self.total = sum(partition.lag for group in found for partition in group)
+            await asyncio.sleep(_LAG_SECONDS)
+
+
+class _Rising:
+    """Turns a total into increments for a counter."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[str, ...], int] = {}
+
+    def by(self, total: int, *name: str) -> int:
+        """0 when it fell, as after a new epoch."""
+        before = self._last.get(name, total)
+        self._last[name] = total
+        return max(0, total - before)
+
+
+class SyncShow:
+    """Puts the link's status into the metrics every few seconds."""
+
+    name = "sync-metrics"
+
+    def __init__(self, show: "EdgeShow | CloudShow") -> None:
+        self._show = show
+        self._task = BackgroundTask("sync metrics")
+
+    async def start(self) -> None:
+        self._task.start(self._watch())
+
+    async def stop(self) -> None:
+        await self._task.stop()
+
+    def health(self) -> Health:
+        crashed = self._task.crashed
+        return Health(alive=not crashed, ready=True, detail=crashed)
+
+    async def _watch(self) -> None:
+        while True:
+            with contextlib.suppress(Later, Stop):
+                await self._show.update()
+            await asyncio.sleep(_SHOW_SECONDS)
+
+
+class EdgeShow:
+    def __init__(self, sync: EdgeSync, metrics: Metrics) -> None:
+        self._sync = sync
+        self._metrics = metrics
+        self._rising = _Rising()
+
+    async def update(self) -> None:
+        status = self._sync.status()
+        self._metrics.sync_connected(int(status.connected))
+        for name, lane in status.lanes.items():
+            shown = self._metrics.lane(name)
+            shown.backlog(lane.depth, (lane.oldest_age_ms or 0) / 1000)
+            shown.in_flight(lane.in_flight)
+            shown.acked(self._rising.by(lane.acked, name))
+
+
+class CloudShow:
+    def __init__(self, sync: CloudSync, metrics: Metrics) -> None:
+        self._sync = sync
+        self._metrics = metrics
+        self._rising = _Rising()
+
+    async def update(self) -> None:
+        edges = await self._sync.edges()
+        self._metrics.sync_connected(sum(edge.connected for edge in edges))
+        for edge in edges:
+            for lane in edge.lanes:
+                shown = self._metrics.lane(lane.lane)
+                shown.received(self._rising.by(lane.received, edge.id, lane.lane, "received"))
+                shown.lost(self._rising.by(lane.lost, edge.id, lane.lane, "lost"))
+
+
+class ReadyFile:
+    """Last of a process's services: writes one JSON line into ``path`` when all the others
+    are ready, and takes the file away at the stop."""
+
+    name = "ready-file"
+
+    def __init__(
+        self, path: Path, others: Sequence[Service], line: Callable[[], Mapping[str, object]]
+    ) -> None:
+        self._path = path
+        self._others = others
+        self._line = line
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._path.unlink(missing_ok=True)
+        self._task = asyncio.create_task(self._write(), name="ready file")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._path.unlink(missing_ok=True)
+
+    def health(self) -> Health:
+        return Health(alive=True, ready=True)
+
+    async def _write(self) -> None:
+        while not all(service.health().ready for service in self._others):
+            await asyncio.sleep(_READY_POLL_SECONDS)
+        beside = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        beside.write_bytes(orjson.dumps(self._line()) + b"\n")
+        beside.replace(self._path)
