@@ -1,0 +1,1 @@
+from edgeferry.store.open import open_store as open_store

@@ -1,0 +1,35 @@
+"""Who wins when two writes meet: pure rules, the same in every store.
+
+Source: the contracts' rules for ts_kv_cf, ts_kv_latest_cf and attributes.
+"""
+
+from edgeferry.core.clock import MICROS_PER_MS
+
+FUTURE_LIMIT_MS = 3_600_000
+"""A value further ahead of the clock would pin latest for ever: it goes to history only."""
+
+MAX_TS_MS = 253_402_300_799_999
+"""The last millisecond of the year 9999; a greater ts is no plausible time."""
+
+LATEST_SLOTS = 1000
+"""Writes of one millisecond that latest can tell apart (its timestamps are microseconds)."""
+
+
+def newest_allowed_for_latest(now_ms: int) -> int:
+    """The greatest ts (ms) that may become a latest value."""
+    return now_ms + FUTURE_LIMIT_MS
+
+
+def wins_latest(ts: int, stamp: int, stored_ts: int, stored_stamp: int) -> bool:
+    """Newer data wins; of one ts the greater stamp. Equal on both is a repeat."""
+    return (ts, stamp) > (stored_ts, stored_stamp)
+
+
+def wins_attribute(version: int, origin: str, stored_version: int, stored_origin: str) -> bool:
+    """The greater version wins, deletes included; ties go to the greater site name."""
+    return (version, origin) > (stored_version, stored_origin)
+
+
+def latest_timestamp(ts: int, slot: int) -> int:
+    """The write timestamp (microseconds) of a latest row: its ts and which write of it."""
+    return ts * MICROS_PER_MS + slot

@@ -1,0 +1,191 @@
+"""Reading into the cache what stands in Cassandra, many keys to a query."""
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from uuid import UUID
+
+from cassandra.cluster import Session
+
+from edgeferry.core.clock import MICROS_PER_MS, Clock
+from edgeferry.core.merge import FUTURE_LIMIT_MS, LATEST_SLOTS
+from edgeferry.store.cassandra_cache import (
+    NO_TS,
+    NOTHING_SENT,
+    UNKNOWN_STAMP,
+    Entity,
+    Sent,
+)
+from edgeferry.store.cassandra_plan import Place, Question
+from edgeferry.store.cassandra_session import CassandraSession, Row
+from edgeferry.store.cassandra_statements import writetimes
+
+KEYS_PER_QUERY = 128
+QUERIES_IN_FLIGHT = 16
+
+LAST_CQL = f"""
+SELECT entity_id, key, ts, {writetimes()} FROM ts_kv_cf
+WHERE entity_type = ? AND entity_id IN ? AND key IN ? AND partition = ?
+ORDER BY ts DESC PER PARTITION LIMIT 1
+"""
+LATEST_CQL = """
+SELECT entity_id, key, ts, writetime(ts) FROM ts_kv_latest_cf
+WHERE entity_type = ? AND entity_id IN ? AND key IN ?
+"""
+STAMPS_CQL = f"""
+SELECT ts, {writetimes()} FROM ts_kv_cf
+WHERE entity_type = ? AND entity_id = ? AND key = ? AND partition = ? AND ts IN ?
+"""
+
+Found = dict[tuple[str, str], tuple[int, int | None]]
+"""(entity id, key) -> ts and write timestamp of its row."""
+
+
+Group = TypeVar("Group")
+
+
+@dataclass(slots=True)
+class Missing:
+    """What the cache does not know yet of one entity."""
+
+    entity: Entity
+    history: dict[int, set[str]] = field(default_factory=dict)
+    latest: set[str] = field(default_factory=set)
+
+
+class Loader:
+    def __init__(self, *, session: CassandraSession, clock: Clock, listed_from_start: bool) -> None:
+        self._session = session
+        self._clock = clock
+        self._listed = listed_from_start
+        self._slots = asyncio.Semaphore(QUERIES_IN_FLIGHT)
+
+    def prepare(self, session: Session) -> None:
+        self._last = session.prepare(LAST_CQL)
+        self._last.fetch_size = None  # the server cannot page what it sorts over partitions
+        self._latest = session.prepare(LATEST_CQL)
+        self._stamps = session.prepare(STAMPS_CQL)
+
+    async def load(self, missing: Iterable[Missing]) -> None:
+        """Fill the entities. Raises StoreUnavailable; nothing is filled then."""
+        histories: dict[tuple[str, int, frozenset[str]], list[Missing]] = {}
+        latests: dict[tuple[str, frozenset[str]], list[Missing]] = {}
+        for one in missing:
+            entity_type = one.entity.key[0]
+            for partition, keys in one.history.items():
+                histories.setdefault((entity_type, partition, frozenset(keys)), []).append(one)
+            if one.latest:
+                latests.setdefault((entity_type, frozenset(one.latest)), []).append(one)
+        last_rows = await asyncio.gather(
+            *(self._find_last(*group, ids) for group, ids in _with_ids(histories))
+        )
+        latest_rows = await asyncio.gather(
+            *(self._find_latest(*group, ids) for group, ids in _with_ids(latests))
+        )
+        for (group, members), found in zip(histories.items(), last_rows, strict=True):
+            self._fill_history(group, members, found)
+        for (latest_group, members), found in zip(latests.items(), latest_rows, strict=True):
+            _fill_latest(latest_group, members, found)
+
+    def _fill_history(
+        self, group: tuple[str, int, frozenset[str]], members: list[Missing], found: Found
+    ) -> None:
+        _, partition, keys = group
+        # Stamps are wall time where a message entered: none stored by now is above this.
+        top = (self._clock.now_ms() + FUTURE_LIMIT_MS) * MICROS_PER_MS
+        for one in members:
+            entity_id = one.entity.key[1]
+            for key in keys:
+                row = found.get((entity_id, key))
+                old_ts, old_stamp = (NO_TS, NO_TS) if row is None else (row[0], top)
+                one.entity.add_history(partition, key, old_ts, old_stamp, self._listed)
+
+    async def _find_last(
+        self, entity_type: str, partition: int, keys: frozenset[str], ids: list[str]
+    ) -> Found:
+        cells = [
+            (entity_type, chunk_ids, chunk_keys, partition)
+            for chunk_ids, chunk_keys in _chunks(ids, keys)
+        ]
+        return _found(await self._ask(self._last, cells))
+
+    async def _find_latest(self, entity_type: str, keys: frozenset[str], ids: list[str]) -> Found:
+        cells = [
+            (entity_type, chunk_ids, chunk_keys) for chunk_ids, chunk_keys in _chunks(ids, keys)
+        ]
+        return _found(await self._ask(self._latest, cells))
+
+    async def stamps(self, questions: Iterable[Question]) -> dict[Place, int]:
+        """The stamps that stand at the places asked about. Raises StoreUnavailable."""
+        places: dict[tuple[Entity, int, str], set[int]] = {}
+        for question in questions:
+            entity, partition, key, ts = question.place
+            places.setdefault((entity, partition, key), set()).add(ts)
+        stored: dict[Place, int] = {}
+
+        async def find(entity: Entity, partition: int, key: str, times: list[int]) -> None:
+            entity_type, entity_id = entity.key
+            cells = (entity_type, UUID(entity_id), key, partition, times)
+            for ts, *stamps in await self._one(self._stamps, cells):
+                stamp = _first_of(stamps)
+                if stamp is not None:
+                    stored[Place(entity, partition, key, ts)] = stamp
+
+        await asyncio.gather(
+            *(
+                find(*place, ordered[start : start + KEYS_PER_QUERY])
+                for place, times in places.items()
+                for ordered in [sorted(times)]
+                for start in range(0, len(ordered), KEYS_PER_QUERY)
+            )
+        )
+        return stored
+
+    async def _ask(self, statement: Any, cells: Iterable[tuple[Any, ...]]) -> list[Row]:
+        answers = await asyncio.gather(*(self._one(statement, one) for one in cells))
+        return [row for rows in answers for row in rows]
+
+    async def _one(self, statement: Any, cells: tuple[Any, ...]) -> list[Row]:
+        async with self._slots:
+            return await self._session.rows(statement, cells)
+
+
+def _fill_latest(group: tuple[str, frozenset[str]], members: list[Missing], found: Found) -> None:
+    _, keys = group
+    for one in members:
+        entity_id = one.entity.key[1]
+        for key in keys:
+            one.entity.add_latest(key, _sent(found.get((entity_id, key))))
+
+
+def _sent(row: tuple[int, int | None] | None) -> Sent:
+    ts, written = row or (NO_TS, None)
+    if written is None:
+        return NOTHING_SENT
+    slot = min(max(written - ts * MICROS_PER_MS, 0), LATEST_SLOTS - 1)
+    return Sent(ts, slot, UNKNOWN_STAMP)
+
+
+def _with_ids(groups: dict[Group, list[Missing]]) -> Iterator[tuple[Group, list[str]]]:
+    for group, members in groups.items():
+        yield group, [one.entity.key[1] for one in members]
+
+
+def _chunks(ids: Sequence[str], keys: frozenset[str]) -> Iterator[tuple[list[UUID], list[str]]]:
+    """Pieces of the product of both, none above KEYS_PER_QUERY."""
+    ordered = sorted(keys)
+    for first in range(0, len(ordered), KEYS_PER_QUERY):
+        some = ordered[first : first + KEYS_PER_QUERY]
+        width = max(KEYS_PER_QUERY // len(some), 1)
+        for start in range(0, len(ids), width):
+            yield [UUID(one) for one in ids[start : start + width]], some
+
+
+def _found(rows: Iterable[Row]) -> Found:
+    return {(str(entity_id), key): (ts, _first_of(stamps)) for entity_id, key, ts, *stamps in rows}
+
+
+def _first_of(stamps: Iterable[Any]) -> int | None:
+    """The write timestamp of the one column that is set."""
+    return next((int(stamp) for stamp in stamps if stamp is not None), None)

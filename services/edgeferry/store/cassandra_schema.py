@@ -1,0 +1,55 @@
+"""The keyspace and its tables (``schemas/cassandra``), made where they are missing."""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from cassandra.cluster import Session
+
+TABLES = (
+    "ts_kv_cf",
+    "ts_kv_partitions_cf",
+    "ts_kv_latest_cf",
+    "attributes_kv_cf",
+    "sync_position_cf",
+)
+_SUFFIX = ".cql"
+
+
+@cache
+def table_statements() -> Mapping[str, str]:
+    """Table -> its CREATE TABLE statement; one file holds one statement."""
+    folder = _cql_folder()
+    return {table: folder.joinpath(table + _SUFFIX).read_text() for table in TABLES}
+
+
+def make_missing(session: Session, keyspace: str, replication: int) -> None:
+    """Make keyspace and tables that are not there, and use the keyspace.
+
+    Looks first: making a table takes the server a tenth of a second even if it exists."""
+    found = session.execute(
+        "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = %s", (keyspace,)
+    )
+    if not found.one():
+        session.execute(
+            f'CREATE KEYSPACE IF NOT EXISTS "{keyspace}" WITH replication = '
+            f"{{'class': 'NetworkTopologyStrategy', 'replication_factor': {replication}}}"
+        )
+    session.set_keyspace(keyspace)
+    rows = session.execute(
+        "SELECT table_name FROM system_schema.tables WHERE keyspace_name = %s", (keyspace,)
+    )
+    present = {row[0] for row in rows}
+    for table, statement in table_statements().items():
+        if table not in present:
+            session.execute(statement)
+
+
+def _cql_folder() -> Traversable:
+    """``schemas/cassandra`` of the checkout, or its copy in the wheel."""
+    packaged = files("edgeferry").joinpath("_schemas", "cassandra")
+    if packaged.is_dir():
+        return packaged
+    return Path(__file__).resolve().parents[3] / "schemas" / "cassandra"

@@ -1,0 +1,272 @@
+"""The driver's session behind asyncio: life cycle, errors, and batches in flight."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cassandra import (
+    ConsistencyLevel,
+    DriverException,
+    InvalidRequest,
+    RequestValidationException,
+    WriteFailure,
+)
+from cassandra.cluster import (
+    EXEC_PROFILE_DEFAULT,
+    Cluster,
+    ExecutionProfile,
+    NoHostAvailable,
+    ResponseFuture,
+    Session,
+)
+from cassandra.policies import (
+    ConstantReconnectionPolicy,
+    DCAwareRoundRobinPolicy,
+    FallthroughRetryPolicy,
+    TokenAwarePolicy,
+)
+from cassandra.protocol import ServerError
+from cassandra.query import PreparedStatement, SimpleStatement, Statement, tuple_factory
+
+from edgeferry.core.clock import Clock
+from edgeferry.core.errors import EdgeferryError, Later, StoreUnavailable, StoreUnusable, Unstorable
+from edgeferry.store.cassandra_rows import PROTOCOL_VERSION, RawRowsHandler, batch_of
+from edgeferry.store.cassandra_schema import make_missing
+from edgeferry.store.metrics import StoreMetrics
+from edgeferry.store.options import CassandraOptions
+
+CONNECT_SECONDS = 5.0
+REQUEST_SECONDS = 10.0
+RECONNECT_SECONDS = 1.0
+HEARTBEAT_SECONDS = 5
+PAGE_ROWS = 2000
+
+BATCHES_IN_FLIGHT = 8
+BATCH_ROWS = 512
+BATCH_BYTES = 256 * 1024
+SMALLEST_BATCH_BYTES = 4 * 1024
+
+_DEFAULT_PORT = 9042
+_MISSING_TABLE = ("unconfigured table", "does not exist", "no keyspace")
+_TOO_LARGE = ("Batch too large", "too large for the maximum size", "oversized mutation")
+
+Row = tuple[Any, ...]
+
+
+class _TooLarge(Exception):
+    """The server takes this batch in no case, but may take parts of it."""
+
+
+class CassandraSession:
+    """One session per process. Everything raises StoreUnavailable while the server is away
+    and works again by itself within seconds of its return."""
+
+    def __init__(self, *, options: CassandraOptions, clock: Clock, metrics: StoreMetrics) -> None:
+        self._options = options
+        self._clock = clock
+        self._metrics = metrics
+        self._cluster: Cluster | None = None
+        self._session: Session | None = None
+        self._in_flight = asyncio.Semaphore(BATCHES_IN_FLIGHT)
+        self._batch_bytes = BATCH_BYTES
+        self.rows_written = 0
+        self.batches_written = 0
+        self.batches_refused = 0
+
+    @property
+    def address(self) -> str:
+        return ", ".join(self._options.contact_points)
+
+    async def start(self, prepare: Callable[[Session], None]) -> None:
+        """Connect, make what is missing, and let ``prepare`` prepare its statements; the
+        driver blocks, so all of it runs in a thread. Raises StoreUnavailable."""
+        await asyncio.to_thread(self._connect, prepare)
+
+    def _connect(self, prepare: Callable[[Session], None]) -> None:
+        cluster = self._make_cluster()
+        try:
+            session = cluster.connect()
+            session.default_fetch_size = PAGE_ROWS
+            session.client_protocol_handler = RawRowsHandler
+            make_missing(session, self._options.keyspace, self._options.replication)
+            prepare(session)
+        except BaseException as error:
+            cluster.shutdown()
+            raise self._why_not_started(error) from error
+        self._cluster, self._session = cluster, session
+
+    def _why_not_started(self, error: BaseException) -> BaseException:
+        if isinstance(error, NoHostAvailable):
+            return StoreUnavailable(f"no Cassandra answers at {self.address}: {error}")
+        if isinstance(error, RequestValidationException):
+            return StoreUnusable(
+                f"Cassandra at {self.address} refuses: {error}; check the settings of the store"
+            )
+        if isinstance(error, DriverException | OSError):
+            return StoreUnavailable(f"Cassandra at {self.address}: {error}")
+        return error
+
+    def _make_cluster(self) -> Cluster:
+        profile = ExecutionProfile(
+            load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy()),
+            retry_policy=FallthroughRetryPolicy(),
+            consistency_level=ConsistencyLevel.name_to_value[self._options.consistency],
+            request_timeout=REQUEST_SECONDS,
+            row_factory=tuple_factory,
+        )
+        points = [_endpoint(point) for point in self._options.contact_points]
+        return Cluster(
+            points,
+            port=points[0][1],
+            protocol_version=PROTOCOL_VERSION,
+            compression=False,
+            execution_profiles={EXEC_PROFILE_DEFAULT: profile},
+            # max_attempts=None: the default gives up for good after 64 tries
+            reconnection_policy=ConstantReconnectionPolicy(RECONNECT_SECONDS, max_attempts=None),
+            connect_timeout=CONNECT_SECONDS,
+            control_connection_timeout=CONNECT_SECONDS,
+            idle_heartbeat_interval=HEARTBEAT_SECONDS,
+            idle_heartbeat_timeout=HEARTBEAT_SECONDS,
+        )
+
+    async def stop(self) -> None:
+        cluster, self._cluster, self._session = self._cluster, None, None
+        if cluster is not None:
+            await asyncio.to_thread(cluster.shutdown)
+
+    async def rows(self, statement: PreparedStatement, cells: Sequence[Any]) -> list[Row]:
+        """All rows of a query, page after page. Raises StoreUnavailable, Unstorable."""
+        try:
+            return await self._run(statement, cells)
+        except _TooLarge as error:
+            raise Unstorable(str(error)) from None
+
+    async def ping(self) -> None:
+        """Return when the server answers. Raises StoreUnavailable."""
+        await self._run(SimpleStatement("SELECT key FROM system.local"), None)
+
+    async def write(self, rows: Sequence[bytes]) -> None:
+        """Return when all rows are acknowledged, in batches cut by rows and bytes.
+
+        Raises StoreUnavailable (some may stand), Unstorable."""
+        chunks = _cut(rows, self._batch_bytes)
+        if len(chunks) == 1:
+            await self._write_batch(chunks[0])
+            return
+        results = await asyncio.gather(
+            *(self._write_batch(chunk) for chunk in chunks), return_exceptions=True
+        )
+        errors = [result for result in results if isinstance(result, BaseException)]
+        if errors:
+            raise min(errors, key=lambda error: not isinstance(error, Later))
+
+    async def _write_batch(self, rows: Sequence[bytes]) -> None:
+        async with self._in_flight:
+            begun = self._clock.monotonic()
+            size = sum(map(len, rows))
+            try:
+                await self._run(batch_of(rows), None)
+            except _TooLarge as error:
+                refusal = error
+            else:
+                self.rows_written += len(rows)
+                self.batches_written += 1
+                self._metrics.observe_batch(len(rows), size, self._clock.monotonic() - begun)
+                return
+        if len(rows) == 1:
+            raise Unstorable(str(refusal))
+        self.batches_refused += 1
+        self._batch_bytes = max(min(self._batch_bytes, size // 2), SMALLEST_BATCH_BYTES)
+        middle = len(rows) // 2
+        await self._write_batch(rows[:middle])
+        await self._write_batch(rows[middle:])
+
+    async def _run(self, statement: Statement, cells: Sequence[Any] | None) -> list[Row]:
+        session = self._session
+        if session is None:
+            raise StoreUnavailable(f"not connected to Cassandra at {self.address}")
+        loop = asyncio.get_running_loop()
+        answer = _Answer(loop)
+        try:
+            answer.follow(session.execute_async(statement, cells))
+            return await answer.rows
+        except EdgeferryError:
+            raise
+        except Exception as error:
+            raise self._meaning_of(error) from error
+
+    def _meaning_of(self, error: Exception) -> Exception:
+        """Who acts: the sender of a bad value, or time."""
+        text = str(error)
+        about_size = isinstance(error, InvalidRequest | WriteFailure | ServerError)
+        if about_size and any(sign in text for sign in _TOO_LARGE):
+            return _TooLarge(text)
+        if isinstance(error, InvalidRequest) and not any(s in text for s in _MISSING_TABLE):
+            return Unstorable(text)
+        return StoreUnavailable(f"Cassandra at {self.address}: {text or repr(error)}")
+
+
+class _Answer:
+    """Collects the pages of one request in the driver's thread for the event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._collected: list[Row] = []
+        self.rows: asyncio.Future[list[Row]] = loop.create_future()
+
+    def follow(self, response: ResponseFuture) -> None:
+        response.add_callbacks(callback=self._page, callback_args=(response,), errback=self._failed)
+
+    def _page(self, rows: Any, response: ResponseFuture) -> None:
+        if rows:
+            self._collected.extend(rows)
+        if response.has_more_pages:
+            response.start_fetching_next_page()
+        else:
+            self._tell(self._set_rows)
+
+    def _failed(self, error: Exception) -> None:
+        self._tell(self._set_error, error)
+
+    def _tell(self, call: Callable[..., None], *args: Any) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(call, *args)
+
+    def _set_rows(self) -> None:
+        if not self.rows.done():
+            self.rows.set_result(self._collected)
+
+    def _set_error(self, error: Exception) -> None:
+        if not self.rows.done():
+            self.rows.set_exception(error)
+
+
+def _cut(rows: Sequence[bytes], limit: int) -> list[Sequence[bytes]]:
+    """Pieces of at most BATCH_ROWS rows and about ``limit`` bytes, in order."""
+    pieces: list[Sequence[bytes]] = []
+    for start in range(0, len(rows), BATCH_ROWS):
+        piece = rows[start : start + BATCH_ROWS]
+        if sum(map(len, piece)) <= limit:
+            pieces.append(piece)
+        else:
+            pieces += _cut_by_bytes(piece, limit)
+    return pieces
+
+
+def _cut_by_bytes(rows: Sequence[bytes], limit: int) -> list[Sequence[bytes]]:
+    pieces: list[Sequence[bytes]] = []
+    begin = size = 0
+    for index, row in enumerate(rows):
+        if size + len(row) > limit and index > begin:
+            pieces.append(rows[begin:index])
+            begin, size = index, 0
+        size += len(row)
+    pieces.append(rows[begin:])
+    return pieces
+
+
+def _endpoint(point: str) -> tuple[str, int]:
+    host, colon, port = point.rpartition(":")
+    if not colon:
+        return point, _DEFAULT_PORT
+    return host.strip("[]"), int(port)

@@ -1,0 +1,193 @@
+"""Time series in Cassandra: the saving half and the port."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from cassandra.cluster import Session
+
+from edgeferry.core.clock import Clock
+from edgeferry.core.errors import Unstorable
+from edgeferry.core.kv import TsEntry
+from edgeferry.core.node import TimeseriesWrite
+from edgeferry.store.cassandra_cache import Cache, Entity, EntityKey
+from edgeferry.store.cassandra_loading import Loader, Missing
+from edgeferry.store.cassandra_plan import Plan, Planner, Target
+from edgeferry.store.cassandra_reads import CassandraReads
+from edgeferry.store.cassandra_session import CassandraSession
+from edgeferry.store.cassandra_statements import WriteStatements
+from edgeferry.store.metrics import StoreMetrics
+from edgeferry.store.options import Partitioning
+from edgeferry.store.partitions import windows
+from edgeferry.store.values import check_writes, key_bytes
+
+CACHED_KEYS = 400_000
+"""About 300 bytes each."""
+
+
+class CassandraTimeseries:
+    """The port core.store.TimeseriesStore.
+
+    Saves are decided one after another, in the order of their calls, and written side by
+    side. One process owns a key at a time (its input partition); the runner says when that
+    changes."""
+
+    def __init__(
+        self,
+        *,
+        session: CassandraSession,
+        partitioning: Partitioning,
+        clock: Clock,
+        metrics: StoreMetrics,
+        cached_keys: int = CACHED_KEYS,
+    ) -> None:
+        self._session = session
+        self._clock = clock
+        self._metrics = metrics
+        self._window = windows(partitioning)
+        self._reads = CassandraReads(session=session, partitioning=partitioning)
+        self._loader = Loader(
+            session=session, clock=clock, listed_from_start=partitioning == "INDEFINITE"
+        )
+        self._cache = Cache(cached_keys)
+        self._deciding = asyncio.Lock()
+        self._under_way: dict[asyncio.Future[None], frozenset[EntityKey]] = {}
+        self.future_values = 0
+        self.latest_full = 0
+
+    def prepare(self, session: Session) -> None:
+        """Prepare all statements; blocks, so not on the event loop."""
+        self._planner = Planner(WriteStatements(session))
+        self._loader.prepare(session)
+        self._reads.prepare(session)
+
+    async def save(self, writes: Sequence[TimeseriesWrite]) -> None:
+        """Raises StoreUnavailable (some may stand), Unstorable (with the write's index, and
+        nothing stands, where the server was not asked)."""
+        if not writes:
+            return
+        check_writes(writes)
+        async with self._deciding:
+            plan, rows = await self._decide(writes)
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._under_way[done] = frozenset(entity.key for entity in plan.entities)
+        try:
+            if rows:
+                await self._session.write(rows)
+        except BaseException:
+            _forget(plan.entities)
+            raise
+        else:
+            self._saved(plan)
+        finally:
+            del self._under_way[done]
+            done.set_result(None)
+
+    async def _decide(self, writes: Sequence[TimeseriesWrite]) -> tuple[Plan, list[bytes]]:
+        targets, missing = self._targets(writes)
+        while missing:
+            await self._settled(missing)
+            await self._loader.load(missing.values())
+            targets, missing = self._targets(writes)
+        plan = Plan()
+        try:
+            self._planner.plan(plan, writes, targets, self._clock.now_ms())
+            if plan.questions:
+                await self._settled({question.entity.key for question in plan.questions})
+                stored = await self._loader.stamps(plan.questions)
+                self._planner.answer(plan, writes, stored)
+            return plan, self._planner.rows(plan)
+        except BaseException:
+            _forget(plan.entities)
+            raise
+
+    def _targets(
+        self, writes: Sequence[TimeseriesWrite]
+    ) -> tuple[list[Target], dict[EntityKey, Missing]]:
+        """Where each write goes, and what has to be read first."""
+        find, window_of = self._cache.find, self._window
+        targets: list[Target] = []
+        missing: dict[EntityKey, Missing] = {}
+        for index, (entity_type, entity_id, ts, _, values, _, history, latest) in enumerate(writes):
+            key = (entity_type, entity_id)
+            entity = find(key)
+            if entity is None:
+                entity = self._new_entity(key, index)
+            window = entity.window
+            if not window.start <= ts < window.end:
+                window = entity.window = window_of(ts)
+            keys = entity.partitions.get(window.start, {}) if history else {}
+            lacks_history = history and not values.keys() <= keys.keys()
+            lacks_latest = latest and not values.keys() <= entity.latest.keys()
+            if lacks_history or lacks_latest:
+                _check_keys(values, index)
+                if (one := missing.get(key)) is None:
+                    one = missing[key] = Missing(entity)
+                if lacks_history:
+                    lacking = one.history.setdefault(window.start, set())
+                    lacking |= values.keys() - keys.keys()
+                if lacks_latest:
+                    one.latest |= values.keys() - entity.latest.keys()
+            targets.append(Target(entity, window.start, keys))
+        return targets, missing
+
+    def _new_entity(self, key: EntityKey, index: int) -> Entity:
+        try:
+            return self._cache.make(key)
+        except Unstorable as error:
+            raise Unstorable(str(error), index) from None
+
+    async def _settled(self, entities: Iterable[EntityKey]) -> None:
+        """Wait for the saves under way that touch any of these: a read must not miss them."""
+        wanted = set(entities)
+        waiting = [done for done, keys in self._under_way.items() if not wanted.isdisjoint(keys)]
+        if waiting:
+            await asyncio.wait(waiting)
+
+    def _saved(self, plan: Plan) -> None:
+        for slot in plan.unlisted:
+            slot.listed = True
+        self._cache.used(plan.entities)
+        if plan.future_values:
+            self.future_values += plan.future_values
+            self._metrics.future_ts(plan.future_values)
+        if plan.latest_full:
+            self.latest_full += plan.latest_full
+            self._metrics.latest_full(plan.latest_full)
+
+    async def latest(
+        self, entity_type: str, entity_id: str, keys: Sequence[str] | None = None
+    ) -> Sequence[TsEntry]:
+        return await self._reads.latest(entity_type, entity_id, keys)
+
+    async def history(
+        self,
+        entity_type: str,
+        entity_id: str,
+        key: str,
+        start_ts: int,
+        end_ts: int,
+        limit: int,
+        order: Literal["ASC", "DESC"] = "DESC",
+    ) -> Sequence[TsEntry]:
+        place = (entity_type, entity_id, key)
+        return await self._reads.history(place, start_ts, end_ts, limit, order)
+
+    async def keys(self, entity_type: str, entity_id: str) -> Sequence[str]:
+        return await self._reads.keys(entity_type, entity_id)
+
+    def ownership_changed(self) -> None:
+        self._cache.clear()
+
+
+def _check_keys(values: Iterable[str], index: int) -> None:
+    try:
+        for key in values:
+            key_bytes(key)
+    except Unstorable as error:
+        raise Unstorable(str(error), index) from None
+
+
+def _forget(entities: Iterable[Entity]) -> None:
+    for entity in entities:
+        entity.forget()

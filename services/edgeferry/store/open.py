@@ -1,0 +1,24 @@
+"""Choosing the store by settings."""
+
+from pathlib import Path
+
+from edgeferry.core.clock import Clock
+from edgeferry.core.store import Store
+from edgeferry.store.metrics import NoMetrics, StoreMetrics
+from edgeferry.store.options import StoreOptions
+
+
+def open_store(
+    *, settings: StoreOptions, data: Path, clock: Clock, metrics: StoreMetrics | None = None
+) -> Store:
+    """A store that is not started yet. ``data``: the folder of all local state.
+
+    The driver of the other kind is not even imported: an embedded Edge stays small."""
+    chosen = metrics or NoMetrics()
+    if settings.kind == "cassandra":
+        from edgeferry.store.cassandra import CassandraStore
+
+        return CassandraStore(settings=settings.cassandra, clock=clock, metrics=chosen)
+    from edgeferry.store.sqlite import SqliteStore
+
+    return SqliteStore(folder=data, clock=clock, metrics=chosen)

@@ -1,0 +1,87 @@
+"""The store on SQLite: an Edge's own, and the Cloud's on a laptop."""
+
+import asyncio
+from pathlib import Path
+
+from edgeferry.core.clock import Clock
+from edgeferry.core.store import Position
+from edgeferry.store.metrics import StoreMetrics
+from edgeferry.store.sqlite_attributes import SqliteAttributes
+from edgeferry.store.sqlite_file import FileLock
+from edgeferry.store.sqlite_ids import SqliteIds
+from edgeferry.store.sqlite_reader import SqliteReader
+from edgeferry.store.sqlite_timeseries import SqliteTimeseries
+from edgeferry.store.sqlite_writer import Insert, Job, SqliteWriter
+
+SAVE_POSITION = Insert(
+    "INSERT OR REPLACE INTO positions (stream, epoch, offset, incarnation, detail)", 5, ""
+)
+LOAD_POSITION = """
+SELECT json_group_array(json_array(epoch, offset, incarnation, detail))
+FROM positions WHERE stream = ?
+"""
+
+
+class SqlitePositions:
+    """The port core.store.PositionStore."""
+
+    def __init__(self, *, writer: SqliteWriter, reader: SqliteReader) -> None:
+        self._writer = writer
+        self._reader = reader
+
+    async def load(self, stream: str) -> Position | None:
+        rows = await self._reader.rows(LOAD_POSITION, (stream,))
+        return Position(*rows[0]) if rows else None
+
+    async def save(self, stream: str, position: Position) -> None:
+        job = Job()
+        job.add(SAVE_POSITION, (stream, *position))
+        await self._writer.write(job)
+
+
+class SqliteStore:
+    """The port core.store.Store in ``folder``/store.db.
+
+    start raises StoreUnusable (Stop) when the folder cannot be written, another process
+    has it, or the file is damaged, foreign or of a newer format; StoreUnavailable (Later)
+    for what passes."""
+
+    def __init__(self, *, folder: Path, clock: Clock, metrics: StoreMetrics) -> None:
+        path = folder / "store.db"
+        self._lock = FileLock(folder / "store.lock")
+        self._reader = SqliteReader(path=path)
+        self._writer = SqliteWriter(path=path, clock=clock, metrics=metrics)
+        self._ids = SqliteIds(reader=self._reader)
+        self.timeseries = SqliteTimeseries(
+            writer=self._writer,
+            reader=self._reader,
+            ids=self._ids,
+            clock=clock,
+            metrics=metrics,
+        )
+        self.attributes = SqliteAttributes(writer=self._writer, reader=self._reader, ids=self._ids)
+        self.positions = SqlitePositions(writer=self._writer, reader=self._reader)
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self._open)
+
+    def _open(self) -> None:
+        self._lock.acquire()
+        try:
+            connection = self._writer.open()
+            self._reader.open()
+            self._ids.load(connection)
+        except BaseException:
+            self._close()
+            raise
+
+    async def stop(self) -> None:
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self._writer.close()
+        self._reader.close()
+        self._lock.release()
+
+    async def ping(self) -> None:
+        await self._reader.rows("SELECT '[]'", ())
