@@ -39,10 +39,12 @@ class RunnerMetrics(Protocol):
 @dataclass(frozen=True, slots=True)
 class RunnerSettings:
     """bootstrap: host:port of Kafka. slot: names this process among its replicas, the same
-    after a restart, so that it gets its partitions back at once (static membership)."""
+    after a restart, so that a killed one gets its partitions back at once (static
+    membership; its partitions wait for it for SESSION_SECONDS). None: an ordinary member,
+    whose partitions pass on when it stops."""
 
     bootstrap: str
-    slot: str
+    slot: str | None
 
 
 class Runner:
@@ -225,6 +227,6 @@ def _build_app(processor: Processor, settings: RunnerSettings, failed: asyncio.E
         broker_request_timeout=40.0,
         broker_max_poll_interval=3600.0,
         consumer_auto_offset_reset="earliest",
-        consumer_group_instance_id=f"{processor.name}.{settings.slot}",
+        consumer_group_instance_id=settings.slot and f"{processor.name}.{settings.slot}",
         loop=asyncio.get_running_loop(),
     )

@@ -118,7 +118,7 @@ def runner(
     *,
     writer: LogWriter,
     metrics: CountingMetrics | None = None,
-    slot: str = "a",
+    slot: str | None = None,
 ) -> Runner:
     return Runner(
         [processor],

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from edgeferry.core.errors import Later, Stop
+from edgeferry.core.errors import Later
 from edgeferry.tools.servers.jars import default_cache, fetch
 from edgeferry.tools.servers.launch import Kind, Launch, mark
 from edgeferry.tools.servers.locked import locked
@@ -20,12 +20,14 @@ from edgeferry.tools.supervise import StartFailed, die_with_parent, last_lines
 
 _POLL_SECONDS = 0.05
 _WATCH_SECONDS = 0.2
+_ANSWER_SECONDS = 10.0
 _UNUSABLE = set(',:"\\\n')
 
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """``tied``: the server is killed when this process ends in any way. Times in seconds."""
+    """``tied``: the server is killed when this process ends in any way; then ``start`` must be
+    awaited in the main thread, as Linux ties it to the thread. Times in seconds."""
 
     cache: Path = field(default_factory=default_cache)
     tied: bool = False
@@ -69,10 +71,7 @@ class LocalServer:
         return process.pid if process is not None else None
 
     async def start(self) -> None:
-        """Start it unless it runs; return when it answers.
-
-        Raises StartFailed, MissingProgram, FetchFailed, PortTaken.
-        """
+        """Start it unless it runs; return when it answers. Raises StartFailed."""
         ours = False
         try:
             async with locked(self._folder / "lock"):
@@ -89,7 +88,8 @@ class LocalServer:
         """Return its exit code when it has ended, 0 when it was started by another process."""
         while self._find() is not None:
             await asyncio.sleep(_WATCH_SECONDS)
-        return self._process.returncode or 0 if self._process is not None else 0
+        # a zombie is not found any more, and still wants to be reaped
+        return self._process.wait() if self._process is not None else 0
 
     async def stop(self) -> None:
         """End it in order, by force when it does not listen."""
@@ -112,7 +112,8 @@ class LocalServer:
         if ports is None:
             return False
         try:
-            await self._kind.ask(LOOPBACK, ports[self._kind.ports[0]])
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await self._kind.ask(LOOPBACK, ports[self._kind.ports[0]])
         except (OSError, Later):
             return False
         return True
@@ -131,7 +132,9 @@ class LocalServer:
 
     async def _prepare_and_spawn(self) -> None:
         if _UNUSABLE & set(str(self._folder)):
-            raise Stop(f'{self._folder}: the path of a data folder must not contain , : " or \\')
+            raise StartFailed(
+                f'{self._folder}: the path of a data folder must not contain , : " or \\'
+            )
         java = await asyncio.to_thread(find_java)
         jars = await fetch(self.name, self._kind.title, self._options.cache, self._options.say)
         self._logs.mkdir(exist_ok=True)
@@ -145,13 +148,21 @@ class LocalServer:
         )
         first = self._kind.first_start(launch)
         if first is not None:
-            process = self._spawn(first)
-            while process.poll() is None:
-                await asyncio.sleep(_POLL_SECONDS)
-            if process.returncode:
-                raise self._failed(f"could not be set up (code {process.returncode})")
+            await self._run(first)
         self._process = self._spawn(self._kind.command(launch))
         self._pid_file.write_text(f"{self._process.pid}\n")
+
+    async def _run(self, command: list[str]) -> None:
+        process = self._spawn(command)
+        try:
+            while process.poll() is None:
+                await asyncio.sleep(_POLL_SECONDS)
+        except asyncio.CancelledError:
+            process.kill()
+            process.wait()
+            raise
+        if process.returncode:
+            raise self._failed(f"could not be set up (code {process.returncode})")
 
     def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
         with self._out.open("wb") as out:
