@@ -1,13 +1,14 @@
 """The store on SQLite: an Edge's own, and the Cloud's on a laptop."""
 
 import asyncio
+import sqlite3
 from pathlib import Path
 
 from edgeferry.core.clock import Clock
 from edgeferry.core.store import Position
 from edgeferry.store.metrics import StoreMetrics
 from edgeferry.store.sqlite_attributes import SqliteAttributes
-from edgeferry.store.sqlite_file import FileLock
+from edgeferry.store.sqlite_file import FileLock, meaning_of
 from edgeferry.store.sqlite_ids import SqliteIds
 from edgeferry.store.sqlite_reader import SqliteReader
 from edgeferry.store.sqlite_timeseries import SqliteTimeseries
@@ -47,7 +48,7 @@ class SqliteStore:
     for what passes."""
 
     def __init__(self, *, folder: Path, clock: Clock, metrics: StoreMetrics) -> None:
-        path = folder / "store.db"
+        path = self._path = folder / "store.db"
         self._lock = FileLock(folder / "store.lock")
         self._reader = SqliteReader(path=path)
         self._writer = SqliteWriter(path=path, clock=clock, metrics=metrics)
@@ -71,6 +72,9 @@ class SqliteStore:
             connection = self._writer.open()
             self._reader.open()
             self._ids.load(connection)
+        except sqlite3.Error as error:
+            self._close()
+            raise meaning_of(error, self._path) from error
         except BaseException:
             self._close()
             raise

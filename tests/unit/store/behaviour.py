@@ -450,7 +450,10 @@ class StoreBehaviour:
             batch = arrivals[position : position + size]
             position += size
             await store.timeseries.save(
-                [write(device, T + ts, STAMP + stamp, **{key: v}) for key, ts, stamp, v in batch]
+                [
+                    TimeseriesWrite(DEVICE, device, T + ts, STAMP + stamp, {key: v})
+                    for key, ts, stamp, v in batch
+                ]
             )
             if data.draw(st.booleans()):
                 store.timeseries.ownership_changed()
@@ -489,7 +492,12 @@ class StoreBehaviour:
 
     @pytest.mark.asyncio
     async def test_the_greater_attribute_version_stays_in_any_order(self, bench: Bench) -> None:
-        versions = [(1, "edge", 10), (3, "cloud", "x"), (3, "edge", 2.5), (2, "zebra", True)]
+        versions: list[tuple[int, str, Value]] = [
+            (1, "edge", 10),
+            (3, "cloud", "x"),
+            (3, "edge", 2.5),
+            (2, "zebra", True),
+        ]
         for order in ([0, 1, 2, 3], [3, 2, 1, 0], [2, 1, 0, 3]):
             device = new_entity_id()
             writes = [
