@@ -1,4 +1,5 @@
-"""Every metric of a process, named here once with what it means.
+"""Every metric of a process, named here once with what it means (the gateway's own, which
+are few and its alone, in ``gateway.metrics``).
 
 ``Metrics`` is built once per process and passed in. Hot paths hold an object with its
 labels already resolved and make one call per batch.
@@ -12,6 +13,7 @@ from prometheus_client import (
     Gauge,
     Histogram,
     ProcessCollector,
+    disable_created_metrics,
     generate_latest,
 )
 
@@ -112,36 +114,14 @@ class LaneMetrics:
         self.lost_events.inc(events)
 
 
-@dataclass(frozen=True, slots=True)
-class TransportMetrics:
-    """One way for devices to come in."""
-
-    accepted_messages: Counter
-    accepted_bytes: Counter
-    refused_messages: Counter
-    open_sessions: Gauge
-    transport: str
-
-    def accepted(self, messages: int, size: int) -> None:
-        """Messages durable in the log, with the bytes of their payloads."""
-        self.accepted_messages.inc(messages)
-        self.accepted_bytes.inc(size)
-
-    def refused(self, reason: str, messages: int = 1) -> None:
-        """``reason``: one of a few short words (bad_payload, too_large, bad_token)."""
-        self.refused_messages.labels(self.transport, reason).inc(messages)
-
-    def sessions(self, count: int) -> None:
-        self.open_sessions.set(count)
-
-
 class Metrics:
     """Makes all metrics in ``registry``; the methods give them with their labels set."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # doubles the series
         self._registry = registry
         ProcessCollector(registry=registry)
-        node, lane, store, transport = ("chain", "node"), ("lane",), ("store",), ("transport",)
+        node, lane, store = ("chain", "node"), ("lane",), ("store",)
 
         def counter(name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
             return Counter(f"edgeferry_{name}", text, labels, registry=registry)
@@ -203,17 +183,6 @@ class Metrics:
             "sync_lost_events", "Events gone from the sender's log before they were sent.", lane
         )
 
-        self._gateway_accepted = counter(
-            "gateway_accepted_messages", "Device messages durable in the log.", transport
-        )
-        self._gateway_bytes = counter(
-            "gateway_accepted_bytes", "Payload bytes of those messages.", transport
-        )
-        self._gateway_refused = counter(
-            "gateway_refused_messages", "Device messages refused.", ("transport", "reason")
-        )
-        self._gateway_sessions = gauge("gateway_sessions", "Devices connected.", transport)
-
     def node(self, chain: str, node: str) -> NodeMetrics:
         return NodeMetrics(
             records_in=self._node_in.labels(chain, node),
@@ -254,16 +223,6 @@ class Metrics:
     def sync_connected(self, sessions: int) -> None:
         """At an Edge 0 or 1, in the Cloud the edges connected to this process."""
         self._sync_connected.set(sessions)
-
-    def transport(self, transport: str) -> TransportMetrics:
-        """``transport``: mqtt or http."""
-        return TransportMetrics(
-            accepted_messages=self._gateway_accepted.labels(transport),
-            accepted_bytes=self._gateway_bytes.labels(transport),
-            refused_messages=self._gateway_refused,
-            open_sessions=self._gateway_sessions.labels(transport),
-            transport=transport,
-        )
 
     def text(self) -> bytes:
         """The Prometheus text format (``CONTENT_TYPE``)."""

@@ -3,20 +3,32 @@
 Chains (what flows where) and deployment (how many processes) are other files.
 """
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    YamlConfigSettingsSource,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from edgeferry.core.errors import InvalidSettings
 from edgeferry.core.ids import DEFAULT_TENANT_ID
+from edgeferry.runtime.settings_sources import (
+    PREFIX,
+    Given,
+    from_environment,
+    from_file,
+    from_overrides,
+    from_secrets,
+    merged,
+    problem_lines,
+)
+
+
+def _split(value: object) -> object:
+    """Text with commas where a list is wanted, as environment variables have it."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
 
 
 class _Section(BaseModel):
@@ -30,32 +42,40 @@ class KafkaSettings(_Section):
 
 
 class CassandraSettings(_Section):
-    contact_points: tuple[str, ...] = Field(("127.0.0.1:9042",), description="host:port each")
-    keyspace: str = "edgeferry"
+    contact_points: Annotated[tuple[str, ...], BeforeValidator(_split)] = Field(
+        ("127.0.0.1:9042",), min_length=1, description="host:port each"
+    )
+    keyspace: str = Field("edgeferry", description="made when it is missing")
     replication: int = Field(1, ge=1, description="replicas, when we make the keyspace")
-    consistency: Literal["LOCAL_QUORUM", "LOCAL_ONE"] = "LOCAL_QUORUM"
-    ts_partitioning: Literal["MINUTES", "HOURS", "DAYS", "MONTHS", "YEARS", "INDEFINITE"] = "MONTHS"
+    consistency: Literal["LOCAL_QUORUM", "LOCAL_ONE"] = Field(
+        "LOCAL_QUORUM", description="replicas that confirm each write and read"
+    )
+    ts_partitioning: Literal["MINUTES", "HOURS", "DAYS", "MONTHS", "YEARS", "INDEFINITE"] = Field(
+        "MONTHS", description="time span of one partition of a key's history; never change it"
+    )
 
 
 class StoreSettings(_Section):
-    kind: Literal["sqlite", "cassandra"] = "sqlite"
+    kind: Literal["sqlite", "cassandra"] = Field(
+        "sqlite", description="sqlite: a file in the data folder"
+    )
     cassandra: CassandraSettings = CassandraSettings()
 
 
 class ListenSettings(_Section):
     """An address to listen on; port 0 takes a free one."""
 
-    host: str = "127.0.0.1"
-    port: int = Field(0, ge=0, le=65535)
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
+    port: int = Field(0, ge=0, le=65535, description="0 takes a free one")
 
 
 class LimitSettings(_Section):
     """What a device may send (promises of section 6)."""
 
-    payload_bytes: int = Field(65_536, ge=1)
-    keys_per_message: int = Field(256, ge=1)
-    key_length: int = Field(255, ge=1)
-    json_depth: int = Field(8, ge=1)
+    payload_bytes: int = Field(65_536, ge=1, description="of one message")
+    keys_per_message: int = Field(256, ge=1, description="in one message")
+    key_length: int = Field(255, ge=1, description="characters")
+    json_depth: int = Field(8, ge=1, description="levels of a JSON value")
 
 
 class SyncSettings(_Section):
@@ -70,7 +90,7 @@ class SyncSettings(_Section):
     edge_key: str = Field("", description="routing key of this Edge")
     edge_secret_file: Path | None = Field(None, description="file with this Edge's secret")
     edges_file: Path | None = Field(None, description="the Cloud's list of edges (JSON)")
-    batch_bytes: int = Field(262_144, ge=1024)
+    batch_bytes: int = Field(262_144, ge=1024, description="of one batch, before compression")
     in_flight: int = Field(8, ge=1, le=64, description="batches under way per lane")
 
 
@@ -88,17 +108,17 @@ class ApiSettings(_Section):
     )
 
 
-class Settings(BaseSettings):
+class Settings(_Section):
     """One site. Environment: EDGEFERRY_<NAME>, nested with double underscores."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="EDGEFERRY_", env_nested_delimiter="__", extra="forbid", frozen=True
+    role: Literal["edge", "cloud"] = Field("edge", description="which end of the link this is")
+    site: str = Field(
+        "edge",
+        pattern=r"^[a-z][a-z0-9-]*(\.[a-z0-9-]+)?$",
+        description="first part of all topic names: cloud, edge, or edge.<name>",
     )
-
-    role: Literal["edge", "cloud"] = "edge"
-    site: str = Field("edge", pattern=r"^[a-z][a-z0-9-]*(\.[a-z0-9-]+)?$")
     data: Path = Field(Path("data"), description="folder that holds all local state")
-    tenant_id: str = DEFAULT_TENANT_ID
+    tenant_id: str = Field(DEFAULT_TENANT_ID, description="owner of all entities of this site")
     root_chain: str = Field("", description="name or file of the root chain; default by role")
     kafka: KafkaSettings = KafkaSettings()
     store: StoreSettings = StoreSettings()
@@ -108,38 +128,38 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     api: ApiSettings = ApiSettings()
     devices_file: Path | None = Field(None, description="devices and tokens (JSON)")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="the least that is logged"
+    )
 
 
-def load_settings(file: Path | None) -> Settings:
-    """Settings from a YAML (or JSON) file; the environment wins over the file.
+def load_settings(
+    file: Path | None,
+    overrides: Mapping[str, object] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Settings of a YAML (or JSON) file, above it those of a folder of secrets (its path in
+    EDGEFERRY_SECRETS; one file per setting, named as the environment would), above it the
+    environment, above it ``overrides`` (by dotted name, None for not given).
 
-    Raises InvalidSettings with every problem and its path."""
-    if file is not None and not file.is_file():
-        raise InvalidSettings(f"settings file {file} does not exist")
-
-    class FromFile(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,
-            file_secret_settings: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return (env_settings, YamlConfigSettingsSource(settings_cls, yaml_file=file))
-
+    Raises InvalidSettings with every problem: which setting, what is wrong, where it is from,
+    what to do."""
+    environ = os.environ if environ is None else environ
+    problems: list[str] = []
+    names = list(Settings.model_fields)
+    given: list[Given] = from_file(file, problems)
+    folder = environ.get(f"{PREFIX}SECRETS")
+    if folder:
+        given += from_secrets(Path(folder), names, problems)
+    given += from_environment(environ, names, problems)
+    given += from_overrides(overrides or {})
     try:
-        return FromFile()
+        settings = Settings.model_validate(merged(given))
     except ValidationError as error:
-        problems = [
-            f"{'.'.join(str(part) for part in problem['loc']) or 'settings'}: {problem['msg']}"
-            for problem in error.errors()
-        ]
-    except yaml.YAMLError as error:
-        problems = [f"not YAML: {error}"]
-    except (ValueError, TypeError):
-        problems = ["the file must hold names with values, such as `role: edge`"]
-    where = f"settings file {file}" if file is not None else "settings from the environment"
-    raise InvalidSettings("\n".join([f"{where} cannot be used:", *problems]))
+        problems += problem_lines(error, given, Settings)
+    if problems:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        lines = "".join(f"\n  {problem}" for problem in problems)
+        raise InvalidSettings(f"{count} in the settings:{lines}")
+    return settings
