@@ -116,8 +116,13 @@ def _syntax_problem(text: str, error: SyntaxError) -> str:
         return 'leave out ";": one expression is wanted'
     if re.search("![^=]", text):
         return 'write "not" for "!"'
-    column = max((error.offset or 2) - 1, 1)  # without the parenthesis that we put before it
-    return f"not an expression: {error.msg} (line {error.lineno or 1}, column {column})"
+    problem = error.msg.partition(". ")[0]
+    line, column = error.lineno or 1, error.offset or 1
+    if line > text.count("\n") + 1:  # in the line of the parenthesis that we put after it
+        return f"not an expression: {problem} (at its end)"
+    if line == 1:
+        column = max(column - 1, 1)  # without the parenthesis that we put before it
+    return f"not an expression: {problem} (line {line}, column {column})"
 
 
 def _check_size(tree: ast.AST) -> None:

@@ -65,7 +65,9 @@ class RecordCodec:
         except Exception as error:  # fastavro raises whatever the bytes led it to
             raise Undecodable(f"not a {self.subject}: {type(error).__name__}: {error}") from error
         if source.tell() != len(data):
-            raise Undecodable(f"{len(data) - source.tell()} bytes after the end of a {self.subject}")
+            raise Undecodable(
+                f"{len(data) - source.tell()} bytes after the end of a {self.subject}"
+            )
         return record  # type: ignore[return-value]
 
     def _writer(self, prefix: bytes) -> Any:

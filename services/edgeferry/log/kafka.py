@@ -155,16 +155,10 @@ class KafkaWriter:
             builder = builders.get(at)
             if builder is None:
                 builder = builders[at] = producer.create_batch()
-            if (
-                builder.append(key=key, value=value, timestamp=now_ms, headers=headers)
-                is None
-            ):
+            if builder.append(key=key, value=value, timestamp=now_ms, headers=headers) is None:
                 full.append((*at, builder))
                 builder = builders[at] = producer.create_batch()
-                if (
-                    builder.append(key=key, value=value, timestamp=now_ms, headers=headers)
-                    is None
-                ):
+                if builder.append(key=key, value=value, timestamp=now_ms, headers=headers) is None:
                     raise MessageSizeTooLargeError(f"a record for {topic} does not fit a batch")
         full += [(*at, builder) for at, builder in builders.items()]
         await self._deliver(producer, full)

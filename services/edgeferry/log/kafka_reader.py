@@ -77,9 +77,7 @@ class KafkaReader:
             if records and size > max_bytes:
                 break
             records.append(
-                Record(
-                    topic, partition, row.offset, row.timestamp, row.key, row.value, row.headers
-                )
+                Record(topic, partition, row.offset, row.timestamp, row.key, row.value, row.headers)
             )
         read_to = records[-1].offset + 1 if records else offset
         taken_all = len(records) == len(found.get(tp, ()))

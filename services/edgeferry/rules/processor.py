@@ -98,9 +98,7 @@ class RuleNodeProcessor:
             relation: tuple(node_topic(site.site, chain.name, target) for target in targets)
             for relation, targets in chain.targets(node.name).items()
         }
-        self._declared = {
-            relation.lower() for relation in (SUCCESS, FAILURE, *spec.relations)
-        }
+        self._declared = {relation.lower() for relation in (SUCCESS, FAILURE, *spec.relations)}
 
     def _batch_arguments(self) -> tuple[Any, ...]:
         arguments: tuple[Any, ...] = (self._config,)

@@ -84,7 +84,9 @@ class InLoopConsumerThread(driver.AIOKafkaConsumerThread):
         try:
             await consumer.commit(wanted)
         except KafkaError as error:
-            log.warning("committing for %s failed, will be tried again: %r", self.app.conf.id, error)
+            log.warning(
+                "committing for %s failed, will be tried again: %r", self.app.conf.id, error
+            )
             return False
         return True
 

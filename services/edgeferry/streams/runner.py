@@ -59,7 +59,9 @@ class Runner:
     ) -> None:
         kafka_transport.register()
         self._running = [
-            RunningApp(processor, settings, environment, metrics.node(processor.chain, processor.node))
+            RunningApp(
+                processor, settings, environment, metrics.node(processor.chain, processor.node)
+            )
             for processor in processors
         ]
 

@@ -164,7 +164,9 @@ class Worker:
                 backoff = min(backoff * 2, BACKOFF_MAX_SECONDS)
             except RecordTooLarge as error:
                 # processors check sizes and turn what is too large into a failure
-                raise Stop(f"{self._processor.name} made a record that is too large: {error}") from error
+                raise Stop(
+                    f"{self._processor.name} made a record that is too large: {error}"
+                ) from error
             else:
                 return
 

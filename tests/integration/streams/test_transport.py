@@ -227,8 +227,7 @@ async def test_a_raising_processor_costs_that_record_alone(
     found = await arrived(kafka, site, 1_000)
     assert (found.missing, found.duplicates, found.out_of_order) == (3, 0, 0)
     letters = [
-        decode_dead_letter(record.value)
-        for record in await read_all(kafka, f"{site}.dead-letters")
+        decode_dead_letter(record.value) for record in await read_all(kafka, f"{site}.dead-letters")
     ]
     assert sorted(letter.value or b"" for letter in letters) == [b"17", b"500", b"501"]
     for letter in letters:
@@ -273,7 +272,10 @@ async def test_a_slow_processor_keeps_memory_bounded(
     padding = b" " * 2_000
     for start in range(0, 50_000, 1_000):
         await writer.append(
-            [row._replace(value=row.value + padding) for row in numbered(site, start, start + 1_000)]
+            [
+                row._replace(value=row.value + padding)
+                for row in numbered(site, start, start + 1_000)
+            ]
         )
     running = runner(kafka, Forward(site, before=stuck), writer=writer)
     await running.start()
