@@ -40,7 +40,10 @@ def build_config(config: type[Any], raw: object, report: Report) -> Any | None:
 
 def did_you_mean(word: object, known: Any) -> str:
     """A hint to append to a problem, or nothing."""
-    close = get_close_matches(str(word), list(known), n=1)
+    names, text = list(known), str(word)
+    close = get_close_matches(text, names, n=1)
+    if not close and len(text) > 2:
+        close = [name for name in names if text in name]
     return f", did you mean {close[0]}?" if close else ""
 
 

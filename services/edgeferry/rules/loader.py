@@ -99,7 +99,9 @@ class _Reader:
         version = tree.get("version", 1)
         if type(version) is not int or not 1 <= version < 2**31:
             self.report("version", f"expected a whole number from 1 on, got {shown(version)}")
-        specs, nodes = self._nodes(tree.get("nodes", {}))
+        specs, nodes = self._nodes(tree["nodes"]) if "nodes" in tree else ({}, {})
+        if not specs:  # was told; without nodes every wire would be wrong
+            return None
         before = len(self.problems)
         wires = self._wires(tree.get("wires", []), specs)
         self._shape(tree, specs, wires, all_wires_known=len(self.problems) == before)
@@ -137,9 +139,9 @@ class _Reader:
         if not isinstance(tree, Mapping):
             self.report("nodes", f"expected a mapping of names to nodes, got {shown(tree)}")
             return specs, nodes
-        if len(tree) > NODES_MAX:
-            self.report("nodes", f"{len(tree)} nodes, at most {NODES_MAX} are allowed")
-            return dict.fromkeys(tree), nodes
+        if not 1 <= len(tree) <= NODES_MAX:
+            self.report("nodes", f"expected 1 to {NODES_MAX} nodes, got {len(tree)}")
+            return specs, nodes
         for name, node in tree.items():
             path = f"nodes.{name}"
             specs[name] = None
@@ -187,7 +189,7 @@ class _Reader:
             self.report("wires", f"expected a list, got {shown(tree)}")
             return []
         if len(tree) > WIRES_MAX:
-            self.report("wires", f"{len(tree)} wires, at most {WIRES_MAX} are allowed")
+            self.report("wires", f"expected at most {WIRES_MAX} wires, got {len(tree)}")
             return []
         wires = []
         seen: set[tuple[str, str, str]] = set()
