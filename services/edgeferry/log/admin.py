@@ -127,6 +127,38 @@ class TopicAdmin:
             for topic, partition in [at]
         ]
 
+    async def trim(self, readers: Mapping[str, Sequence[str]], before_ms: int) -> int:
+        """Delete what every reader (group -> its topics) has committed and what was appended
+        before ``before_ms``; how many records. A group that has committed nothing yet holds
+        its topics whole."""
+        return await asyncio.to_thread(self._trim, readers, before_ms)
+
+    def _trim(self, readers: Mapping[str, Sequence[str]], before_ms: int) -> int:
+        below: dict[tuple[str, int], int] = {}
+        starts: dict[tuple[str, int], int] = {}
+        for group, topics in readers.items():
+            for row in self._lag(group, topics):
+                at = (row.topic, row.partition)
+                starts[at] = row.start
+                below[at] = min(below.get(at, row.end), row.committed or 0)
+        tps = [TopicPartition(*at) for at, offset in below.items() if offset > starts[at]]
+        if not tps:
+            return 0
+        aged = self._offsets(tps, OffsetSpec.for_timestamp(before_ms))
+        wanted = {
+            at: below[at] if aged[at] < 0 else min(below[at], aged[at])  # < 0: all are older
+            for at in aged
+        }
+        doomed = {at: offset for at, offset in wanted.items() if offset > starts[at]}
+        if doomed:
+            futures = self._client.delete_records(
+                [TopicPartition(*at, offset) for at, offset in doomed.items()],
+                request_timeout=_TIMEOUT,
+            )
+            for future in futures.values():
+                self._result(future)
+        return sum(offset - starts[at] for at, offset in doomed.items())
+
     def _offsets(self, tps: Sequence[TopicPartition], spec: Any) -> dict[tuple[str, int], int]:
         futures = self._client.list_offsets(
             dict.fromkeys(tps, spec),

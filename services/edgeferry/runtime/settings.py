@@ -39,6 +39,9 @@ class KafkaSettings(_Section):
     bootstrap: str = Field("127.0.0.1:9092", description="host:port[,host:port...] of the brokers")
     replication: int = Field(1, ge=1, description="replicas of topics that we make")
     partitions: int = Field(12, ge=1, le=1000, description="partitions of chain topics")
+    keep_seconds: float = Field(
+        3600.0, ge=1, description="how long records that everybody has read stay for inspection"
+    )
 
 
 class CassandraSettings(_Section):

@@ -65,6 +65,7 @@ from edgeferry.tools.site_parts import (
     ReadyFile,
     StorePart,
     SyncShow,
+    Trim,
 )
 from edgeferry.tools.topics import wanted_topics
 
@@ -180,6 +181,7 @@ async def edge_site(shared: Shared, wanted: Wanted) -> list[Service]:
     if wanted.nodes:
         services.append(shared.runner(shared.rule_processors(wanted.nodes)))
     if wanted.sync:
+        services.append(_trim(shared))
         sync = EdgeSync(
             settings=shared.settings.sync,
             parts=EdgeSyncParts(
@@ -217,7 +219,7 @@ async def cloud_site(shared: Shared, wanted: Wanted) -> list[Service]:
                 received=shared.received(), writer=shared.new_writer, lag=lambda: lag.total
             ),
         )
-        services += [lag, sync, SyncShow(CloudShow(sync, shared.metrics))]
+        services += [lag, _trim(shared), sync, SyncShow(CloudShow(sync, shared.metrics))]
     return services + _front(shared, wanted)
 
 
@@ -234,14 +236,20 @@ async def _outbox(shared: Shared, lane: str) -> Outbox:
 
 
 def _readers(shared: Shared) -> dict[str, list[str]]:
-    """Group -> topics, of the intake and all nodes of the chain."""
+    """Group -> topics, of the sync's reader (outbox or intake) and all nodes of the chain."""
     groups = {
         topic: [topic]
         for node in shared.chain.nodes
         for topic in [input_topic(shared.site, shared.chain, node, root=shared.is_root)]
     }
-    received = [site_topic(shared.site, lane) for lane in UP]
-    return {f"{shared.site}.intake": received, **groups}
+    lanes = [site_topic(shared.site, lane) for lane in UP]
+    sync = "intake" if shared.settings.role == "cloud" else "sync"
+    return {f"{shared.site}.{sync}": lanes, **groups}
+
+
+def _trim(shared: Shared) -> Trim:
+    kafka = shared.settings.kafka
+    return Trim(TopicAdmin(kafka.bootstrap), _readers(shared), shared.clock, kafka.keep_seconds)
 
 
 def _front(shared: Shared, wanted: Wanted) -> list[Service]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Protocol
 
 import orjson
 
+from edgeferry.core.clock import Clock
 from edgeferry.core.errors import Later, Stop
 from edgeferry.core.store import Store
 from edgeferry.log.admin import TopicAdmin
@@ -21,7 +23,10 @@ from edgeferry.sync.edge import EdgeSync
 _PING_SECONDS = 5.0
 _LAG_SECONDS = 2.0
 _SHOW_SECONDS = 2.0
+_TRIM_SECONDS = 60.0
 _READY_POLL_SECONDS = 0.05
+
+log = logging.getLogger(__name__)
 
 
 class Startable(Protocol):
@@ -111,6 +116,45 @@ class LagWatch:
                 found = [await self._admin.lag(g, topics) for g, topics in self._readers.items()]
                 self.total = sum(partition.lag for group in found for partition in group)
             await asyncio.sleep(_LAG_SECONDS)
+
+
+class Trim:
+    """Frees the log's disk: records that all readers have committed go once they are older
+    than a set time, within which they can be inspected."""
+
+    name = "trim"
+
+    def __init__(
+        self,
+        admin: TopicAdmin,
+        readers: Mapping[str, Sequence[str]],
+        clock: Clock,
+        keep_seconds: float,
+    ) -> None:
+        self._admin = admin
+        self._readers = readers
+        self._clock = clock
+        self._keep_seconds = keep_seconds
+        self._task = BackgroundTask("trim")
+
+    async def start(self) -> None:
+        self._task.start(self._watch())
+
+    async def stop(self) -> None:
+        await self._task.stop()
+
+    def health(self) -> Health:
+        crashed = self._task.crashed
+        return Health(alive=not crashed, ready=True, detail=crashed)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(min(_TRIM_SECONDS, self._keep_seconds))
+            before_ms = self._clock.now_ms() - round(self._keep_seconds * 1000)
+            try:
+                await self._admin.trim(self._readers, before_ms)
+            except (Later, Stop) as error:
+                log.warning("trimming topics failed, will be tried again: %s", error)
 
 
 class _Rising:
