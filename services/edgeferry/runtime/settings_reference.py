@@ -26,6 +26,7 @@ All problems are told at once, each with its name and where it comes from.
 | setting | environment | values | default | meaning |
 |---|---|---|---|---|
 """
+_KINDS = {"integer": "whole number", "number": "number", "string": "text", "array": "list"}
 
 
 class _Row(NamedTuple):
@@ -61,7 +62,7 @@ def _values(field: dict[str, Any]) -> str:
         return "path"
     if field.get("format") == "password":
         return "secret text"
-    kind = {"integer": "whole number", "string": "text", "array": "list"}[field["type"]]
+    kind = _KINDS[field["type"]]
     if "pattern" in field:
         return f"{kind} like `{field['pattern']}`"
     if "maximum" in field:
