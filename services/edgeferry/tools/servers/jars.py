@@ -14,9 +14,9 @@ from contextlib import suppress
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from edgeferry.core.errors import Stop
 from edgeferry.tools.servers.locked import locked
 from edgeferry.tools.servers.requirements import find_maven
+from edgeferry.tools.supervise import StartFailed
 
 SETUP = files("edgeferry.tools.servers") / "setup"
 
@@ -24,7 +24,7 @@ _GOAL = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencie
 _SAID_LINES = 15
 
 
-class FetchFailed(Stop):
+class FetchFailed(StartFailed):
     """Maven could not bring the jars, or brought others than the pinned ones."""
 
 

@@ -80,5 +80,5 @@ class Kind(Protocol):
         ...
 
     async def ask(self, host: str, port: int) -> None:
-        """Return when the server answered a real request. Raises OSError, Later, ValueError."""
+        """Return when the server answered a real request. Raises OSError, Later."""
         ...

@@ -6,6 +6,7 @@ from pathlib import Path
 from edgeferry.tools.servers.cassandra import Cassandra
 from edgeferry.tools.servers.kafka import Kafka
 from edgeferry.tools.servers.server import LocalServer, ServerOptions
+from edgeferry.tools.supervise import StartFailed
 
 
 class LocalServers:
@@ -23,11 +24,17 @@ class LocalServers:
         return self.kafka, self.cassandra
 
     async def start(self) -> None:
-        """Start both at the same time; return when both answer. Stops what it started when
-        one fails. Raises StartFailed, MissingProgram, FetchFailed, PortTaken."""
-        async with asyncio.TaskGroup() as group:
-            for server in self.all:
-                group.create_task(server.start())
+        """Start both at the same time; return when both answer. When one fails the other is
+        stopped, if it was this start that started it. Raises StartFailed."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for server in self.all:
+                    group.create_task(server.start())
+        except* StartFailed as failed:
+            first = failed.exceptions[0]
+        else:
+            return
+        raise first
 
     async def stop(self) -> None:
         await asyncio.gather(*(server.stop() for server in self.all))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from edgeferry.core.errors import Stop
+from edgeferry.tools.supervise import StartFailed
 
 LOOPBACK = "127.0.0.1"
 
@@ -19,7 +19,7 @@ reconnects to a stopped server can never be given the server's own port."""
 _TRIES = 200
 
 
-class PortTaken(Stop):
+class PortTaken(StartFailed):
     """Another program listens on a port that this folder's server used before."""
 
 

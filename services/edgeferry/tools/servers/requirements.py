@@ -6,24 +6,24 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from edgeferry.core.errors import Stop
+from edgeferry.tools.supervise import StartFailed
 
 JAVA = 17
 """Cassandra 5.0 runs on Java 17 at most, Kafka 4 on Java 17 at least."""
 
-_DEBIAN_JVMS = Path("/usr/lib/jvm")
+DEBIAN_JVMS = Path("/usr/lib/jvm")
 
 
-class MissingProgram(Stop):
+class MissingProgram(StartFailed):
     """A program that the servers need is not on this machine; the text says what to install."""
 
 
-def find_java() -> str:
-    """The path of a Java 17: JAVA_HOME's, else the one on PATH, else one in /usr/lib/jvm."""
+def find_java(jvms: Path = DEBIAN_JVMS) -> str:
+    """The path of a Java 17: JAVA_HOME's, else the one on PATH, else one below ``jvms``."""
     candidates = [
         Path(os.environ["JAVA_HOME"], "bin", "java") if os.environ.get("JAVA_HOME") else None,
         shutil.which("java"),
-        *sorted(_DEBIAN_JVMS.glob(f"*{JAVA}*/bin/java")),
+        *sorted(jvms.glob(f"*{JAVA}*/bin/java")),
     ]
     seen = []
     for java in filter(None, candidates):

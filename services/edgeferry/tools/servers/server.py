@@ -16,11 +16,12 @@ from edgeferry.tools.servers.launch import Kind, Launch, mark
 from edgeferry.tools.servers.locked import locked
 from edgeferry.tools.servers.ports import LOOPBACK, free_ports, read_ports
 from edgeferry.tools.servers.requirements import find_java
-from edgeferry.tools.supervise import StartFailed, die_with_parent, last_lines
+from edgeferry.tools.supervise import StartFailed, die_with_parent
 
-_POLL_SECONDS = 0.05
+_POLL_SECONDS = 0.1
 _WATCH_SECONDS = 0.2
 _ANSWER_SECONDS = 10.0
+_SAID_LINES = 20
 _UNUSABLE = set(',:"\\\n')
 
 
@@ -49,6 +50,7 @@ class LocalServer:
         self._ports_file = self._folder / "ports.json"
         self._pid_file = self._folder / "pid"
         self._process: subprocess.Popen[bytes] | None = None
+        self._logged_before = 0
 
     @property
     def name(self) -> str:
@@ -119,9 +121,10 @@ class LocalServer:
         return True
 
     def _find(self) -> psutil.Process | None:
-        if self._process is not None:
-            self._process.poll()  # reaps it
+        own = self._process
         try:
+            if own is not None and own.poll() is None:  # poll reaps it
+                return psutil.Process(own.pid)
             process = psutil.Process(int(self._pid_file.read_text()))
             # a pid is given again to others: only the folder in its arguments makes it ours
             if mark(self._folder) in process.cmdline():
@@ -149,6 +152,7 @@ class LocalServer:
         first = self._kind.first_start(launch)
         if first is not None:
             await self._run(first)
+        self._logged_before = self.log.stat().st_size if self.log.exists() else 0
         self._process = self._spawn(self._kind.command(launch))
         self._pid_file.write_text(f"{self._process.pid}\n")
 
@@ -189,5 +193,13 @@ class LocalServer:
             ) from error
 
     def _failed(self, what: str) -> StartFailed:
-        said = "\n".join(filter(None, (last_lines(self._out), last_lines(self.log))))
-        return StartFailed(f"{self._kind.title} {what}; see {self.log}, which ends with:\n{said}")
+        said = [*_lines(self._out), *_lines(self.log, self._logged_before)][-_SAID_LINES:]
+        return StartFailed("\n".join((f"{self._kind.title} {what}; its log is {self.log}", *said)))
+
+
+def _lines(file: Path, start: int = 0) -> list[str]:
+    if not file.exists():
+        return []
+    with file.open("rb") as opened:
+        opened.seek(start)
+        return opened.read().decode(errors="replace").splitlines()
