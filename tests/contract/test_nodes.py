@@ -11,7 +11,6 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.contract.node_driver import NodeUnderTest, message
 
 from edgeferry.core.errors import StoreUnavailable
 from edgeferry.core.message import RuleMessage
@@ -19,6 +18,7 @@ from edgeferry.core.message_type import MessageType
 from edgeferry.core.node import ERROR_KEY, FAILURE, SUCCESS, Emit, NodeSpec, Output
 from edgeferry.log.codec import decode_cloud_event, encode_cloud_event, encode_message
 from edgeferry.rules.registry import NODES
+from tests.contract.node_driver import NodeUnderTest, message
 
 CASES = Path(__file__).parent.parent / "cases" / "nodes"
 SOURCES = Path(__file__).parent.parent.parent / "services" / "edgeferry" / "rules" / "nodes"
@@ -82,7 +82,7 @@ def leaving_of(spec: NodeSpec, *given: RuleMessage) -> Iterator[tuple[RuleMessag
 
 
 any_messages = given(st.lists(messages, min_size=1, max_size=4))
-patient = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+patient = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @every_node

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeferry.core.expression import Expression, ExpressionFailed, InvalidExpression, Names
+from edgeferry.core.expression import Expression, InvalidExpression, Names
+from edgeferry.core.operations import ExpressionFailed
 
 MSG = {
     "temperature": 21.5,

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from edgeferry.core.expression import Expression
 from edgeferry.rules.config import build_config
 
+ALWAYS = Expression.parse("true")
+
 
 class Colour(Enum):
     RED = "red"
@@ -37,7 +39,7 @@ class Options:
     inners: tuple[Inner, ...] = ()
     labels: Mapping[str, str] | None = None
     maybe: int | None = None
-    condition: Expression = Expression.parse("true")
+    condition: Expression = ALWAYS
 
     def validate(self) -> Iterable[str]:
         if self.whole < 0:

@@ -29,6 +29,11 @@ wires:
   - {from: save, relation: Failure, to: [log]}
 """
 
+ADVANCED = (
+    "processing_settings: {type: ADVANCED, timeseries: {type: SKIP}, "
+    "latest: {type: DEDUPLICATE, deduplication_interval_secs: 86401}}"
+)
+
 
 def parse(text: str, role: Role | None = "edge") -> Chain:
     return parse_chain(text, "chains/x.yaml", "x", role)
@@ -118,8 +123,7 @@ def test_a_good_file_becomes_a_chain() -> None:
         ),
         (
             "default_ttl: 60",
-            "processing_settings: {type: ADVANCED, timeseries: {type: SKIP}, "
-            "latest: {type: DEDUPLICATE, deduplication_interval_secs: 86401}}",
+            ADVANCED,
             "nodes.save.config.processing_settings.latest.deduplication_interval_secs: expected",
         ),
         (
@@ -135,7 +139,7 @@ def test_a_good_file_becomes_a_chain() -> None:
         (
             "scope: CLIENT_SCOPE",
             "scope: CLIENT",
-            "nodes.attributes.config.scope: expected one of CLIENT_SCOPE, SHARED_SCOPE, SERVER_SCOPE",
+            "nodes.attributes.config.scope: expected one of CLIENT_SCOPE, SHARED_SCOPE, SERVER",
         ),
         (
             "relation: Failure",
@@ -256,8 +260,8 @@ wires:
 
 def test_a_node_stands_only_where_it_may() -> None:
     text = GOOD.replace("{type: log}", "{type: push_to_cloud}")
-    assert parse(text, "edge")
-    assert parse(text, None)
+    assert parse(text, "edge").nodes["log"].type == "push_to_cloud"
+    assert parse(text, None).nodes["log"].type == "push_to_cloud"
     assert problems(text, "cloud") == ["nodes.log.type: push_to_cloud stands only in edge chains"]
 
 
@@ -287,7 +291,7 @@ wires:
   - {from: a, relation: Success, to: [b, c]}
   - {from: b, relation: Success, to: [c]}
 """
-    assert parse(text)
+    assert parse(text).targets("b") == {"success": ("c",)}
 
 
 def test_sizes_are_bounded() -> None:
@@ -394,7 +398,7 @@ TOKENS = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.sampled_from(TOKENS), max_size=30).map("".join) | st.text(max_size=80))
 def test_garbage_is_refused_and_nothing_else(text: str) -> None:
     told = ["fine"]
@@ -440,7 +444,7 @@ trees = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(trees)
 def test_a_tree_of_anything_is_a_good_chain_or_refused(tree: dict[str, object]) -> None:
     try:

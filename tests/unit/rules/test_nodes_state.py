@@ -3,13 +3,13 @@
 import logging
 
 import pytest
-from tests.contract.node_driver import NodeUnderTest, message
 
 from edgeferry.core.clock import ManualClock
 from edgeferry.core.errors import StoreUnavailable, Unstorable
 from edgeferry.core.node import SUCCESS, Output
 from edgeferry.core.template import Template
 from edgeferry.rules.nodes import log, save_timeseries
+from tests.contract.node_driver import NodeUnderTest, message
 
 DEDUPLICATE = {"processing_settings": {"type": "DEDUPLICATE", "deduplication_interval_secs": 60}}
 

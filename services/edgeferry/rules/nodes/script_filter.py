@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from edgeferry.core.body import parsed
 from edgeferry.core.errors import InvalidPayload
-from edgeferry.core.expression import Expression, ExpressionFailed, Names
+from edgeferry.core.expression import Expression, Names
 from edgeferry.core.message import RuleMessage
 from edgeferry.core.node import Leaving, NodeSpec, Output, failure
+from edgeferry.core.operations import ExpressionFailed
 
 
 @dataclass(frozen=True, slots=True)
