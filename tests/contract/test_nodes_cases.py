@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.contract.node_driver import NodeUnderTest, message
 
 from edgeferry.core.node import ERROR_KEY, FAILURE, Emit, Leaving
 from edgeferry.rules.registry import NODES
+from tests.contract.node_driver import NodeUnderTest, message
 
 CASES = Path(__file__).parent.parent / "cases" / "nodes"
 KEYS = {"name", "config", "messages", "leaves", "saves"}

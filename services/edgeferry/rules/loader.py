@@ -22,6 +22,7 @@ CHAINS: Final = Path(__file__).parent / "chains"
 NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 NODES_MAX: Final = 200
 WIRES_MAX: Final = 2_000
+PROBLEM_MAX: Final = 2_000
 _ROOT: Final = "root"
 
 
@@ -85,9 +86,9 @@ class _Reader:
         self.problems: list[str] = []
 
     def report(self, path: str, problem: str) -> None:
-        self.problems.append(
-            f"{self._label}: {path}: {problem}" if path else f"{self._label}: {problem}"
-        )
+        text = f"{path}: {problem}" if path else problem
+        shown_text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:PROBLEM_MAX])
+        self.problems.append(f"{self._label}: {shown_text}")
 
     def chain(self, tree: object, name: str) -> Chain | None:
         keys = ("chain", "version", "input", "nodes", "wires")

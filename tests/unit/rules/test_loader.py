@@ -258,6 +258,12 @@ wires:
     ]
 
 
+def test_a_problem_is_one_line_of_bounded_length_whatever_the_file_says() -> None:
+    found = problems('"a\\nb\\e[31m": 1\n' + "k" * 100 + ": 1\n? " + "x" * 100_000 + "\n: 1\n")
+    assert found[0].startswith("a\\nb\\x1b[31m: unknown key")
+    assert all(problem.isprintable() and len(problem) < 2_100 for problem in found)
+
+
 def test_a_node_stands_only_where_it_may() -> None:
     text = GOOD.replace("{type: log}", "{type: push_to_cloud}")
     assert parse(text, "edge").nodes["log"].type == "push_to_cloud"
