@@ -9,6 +9,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 HEAD_BYTES = 32_768
 HEAD_SECONDS = 20.0
 BODY_SECONDS = 30.0
+_HEAD_TOO_LARGE = "The request's line and headers are too large."
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -31,7 +32,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._in_head and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES:
-                self._refuse(431, b"The request's line and headers are too large.")
+                self._refuse(431, _HEAD_TOO_LARGE.encode())
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -97,9 +98,8 @@ class BoundedBodies:
             elif name == b"transfer-encoding":
                 streamed = True
         if head > HEAD_BYTES:
-            await _refusal(431, "The request's line and headers are too large.")(
-                scope, receive, send
-            )
+            close = {"connection": "close"}
+            await PlainTextResponse(_HEAD_TOO_LARGE, 431, close)(scope, receive, send)
         elif declared > self._limit:
             await self._too_large()(scope, receive, send)
         elif not streamed:
@@ -125,12 +125,9 @@ class BoundedBodies:
         return bytes(body)
 
     def _too_large(self) -> PlainTextResponse:
-        return _refusal(413, f"The body is larger than {self._limit} bytes.")
-
-
-def _refusal(status: int, text: str) -> PlainTextResponse:
-    # uvicorn closes the connection then, and so never reads the rest
-    return PlainTextResponse(text, status, headers={"connection": "close"})
+        # The connection stays open: uvicorn reads the rest and drops it until BODY_SECONDS are
+        # over. Closing at once would make the client lose the answer while it still sends.
+        return PlainTextResponse(f"The body is larger than {self._limit} bytes.", 413)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -124,7 +124,7 @@ def _line(problem: Any, given: Sequence[Given], model: type[BaseModel]) -> str:
     source = f" ({sources[-1]})" if sources else ""
     if problem["type"] == "extra_forbidden":
         return f"{name}: no such setting{_perhaps(path[-1], _fields_at(model, path[:-1]))}{source}"
-    wanted = str(problem["msg"]).replace("Input should", "should")
+    wanted = problem["msg"].replace("Input should", "should").partition(", unable to")[0]
     if problem["type"] == "model_type":
         wanted = f"should hold names with values: {', '.join(_fields_at(model, path))}"
     shown = "" if any(word in name for word in _SECRET_NAMES) else f"is {problem['input']!r}, "
