@@ -64,6 +64,7 @@ class StoreMetrics:
     batch_seconds: Histogram
     future: Counter
     full: Counter
+    refused: Counter
 
     def observe_batch(self, rows: int, size: int, seconds: float) -> None:
         """A batch became durable: its rows, bytes (0 where unknown), and its seconds."""
@@ -80,6 +81,10 @@ class StoreMetrics:
     def latest_full(self, count: int) -> None:
         """Corrections of one millisecond beyond what latest can tell apart were left out."""
         self.full.inc(count)
+
+    def batch_refused(self) -> None:
+        """The server refused a batch's size; it was split."""
+        self.refused.inc()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +171,9 @@ class Metrics:
         self._store_full = counter(
             "store_latest_full", "Corrections of one millisecond left out of latest.", store
         )
+        self._store_refused = counter(
+            "store_batch_refused", "Batches that the server found too large; split.", store
+        )
 
         self._sync_connected = gauge("sync_connected", "Sessions of the sync link that live.")
         self._lane_depth = gauge("outbox_depth_events", "Events not acknowledged yet.", lane)
@@ -207,6 +215,7 @@ class Metrics:
             batch_seconds=self._store_seconds.labels(kind),
             future=self._store_future.labels(kind),
             full=self._store_full.labels(kind),
+            refused=self._store_refused.labels(kind),
         )
 
     def lane(self, lane: str) -> LaneMetrics:

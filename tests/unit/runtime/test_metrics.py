@@ -42,6 +42,7 @@ def test_a_store_reports_its_batches() -> None:
     store.observe_batch(1, 0, 0.004)
     store.future_ts(2)
     store.latest_full(3)
+    store.batch_refused()
     found, labels = samples(metrics), (("store", "cassandra"),)
     assert found["edgeferry_store_rows_total", labels] == 101
     assert found["edgeferry_store_batch_rows_count", labels] == 2
@@ -49,6 +50,7 @@ def test_a_store_reports_its_batches() -> None:
     assert found["edgeferry_store_batch_seconds_count", labels] == 2
     assert found["edgeferry_store_future_ts_total", labels] == 2
     assert found["edgeferry_store_latest_full_total", labels] == 3
+    assert found["edgeferry_store_batch_refused_total", labels] == 1
 
 
 def test_the_link_reports_its_lanes() -> None:
