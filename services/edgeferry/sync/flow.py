@@ -49,7 +49,9 @@ class SendLane:
 
     def begin(self, begin: Begin, want: Want, window: int) -> None:
         self.epoch, self.next_offset, self.acked = begin.epoch, begin.offset, begin.offset
-        continued = (want.epoch, want.offset) == (begin.epoch, begin.offset)
+        continued = (want.epoch, want.offset, want.seen) == (
+            begin.epoch, begin.offset, begin.offset,
+        )  # fmt: skip
         self.acked_hash = want.last if continued else b""
         self._window = window
 
@@ -93,14 +95,14 @@ class ReceiveLane:
     """
 
     def __init__(self, position: Want) -> None:
-        self.epoch, self.durable, self.last = position
+        self.epoch, self.durable, self._seen, self.last = position
         self.received = self.durable
         self._most = 0
         self._waiting = 0
 
     @property
     def position(self) -> Want:
-        return Want(self.epoch, self.durable, self.last)
+        return Want(self.epoch, self.durable, self._seen, self.last)
 
     def begin(self, begin: Begin) -> bool:
         """The sender's decision. Returns whether the position changed: then it must be
@@ -114,7 +116,7 @@ class ReceiveLane:
                 f"wanted is epoch {self.epoch}, offset {self.durable}"
             )
         self.epoch, self.durable, self.last = begin.epoch, begin.offset, b""
-        self.received = self.durable
+        self.received = self._seen = self.durable
         return True
 
     def granted(self, window: int) -> None:
@@ -138,5 +140,7 @@ class ReceiveLane:
 
     def stored(self, next_offset: int, size: int, last: bytes) -> None:
         """Everything below ``next_offset`` is durable; ``size`` of it left the waiting."""
-        self.durable, self.last = next_offset, last
+        self.durable = next_offset
+        if next_offset >= self._seen:
+            self._seen, self.last = next_offset, last
         self._waiting -= size

@@ -78,7 +78,7 @@ async def begin_sending(
         asked = wanted.get(outbox.lane)
         if asked is None:
             continue
-        want = Want(asked.epoch, asked.offset, asked.last)
+        want = Want(asked.epoch, asked.offset, asked.seen, asked.last)
         begin = await outbox.resume(want, peer)
         lane = Sending(outbox, limits)
         lane.lane.begin(begin, want, asked.window)
@@ -102,9 +102,9 @@ async def recover_inboxes(
     ends = {offer.lane: offer.end for offer in offered}
     wants = []
     for inbox in inboxes:
-        epoch, offset, last = await inbox.recover()
+        want = await inbox.recover()
         inbox.made = max(inbox.made, ends[inbox.name])
-        wants.append(pb.Want(lane=inbox.name, epoch=epoch, offset=offset, last=last, window=window))
+        wants.append(pb.Want(lane=inbox.name, window=window, **want._asdict()))
     return wants
 
 

@@ -72,6 +72,7 @@ class Checkpoint(NamedTuple):
 
     def pack(self) -> Position:
         detail = {
+            "seen": self.position.seen,
             "last": self.position.last.hex(),
             "ends": self.ends,
             "closed": self.closed,
@@ -84,7 +85,7 @@ class Checkpoint(NamedTuple):
     def unpack(stored: Position) -> "Checkpoint":
         detail = json.loads(stored.detail)
         return Checkpoint(
-            Want(stored.epoch, stored.offset, bytes.fromhex(detail["last"])),
+            Want(stored.epoch, stored.offset, detail["seen"], bytes.fromhex(detail["last"])),
             {int(partition): end for partition, end in detail["ends"].items()},
             detail["closed"],
             detail["made"],
@@ -100,7 +101,7 @@ class Inbox:
         """``stream``: the name under which the position store keeps this lane."""
         self.name = lane
         self.topic = site_topic(received.site, lane)
-        self.lane = ReceiveLane(Want(0, 0))
+        self.lane = ReceiveLane(Want(0, 0, 0))
         self.made = 0
         self.lost = 0
         self._edge = edge_id.encode()
@@ -150,7 +151,7 @@ class Inbox:
                     origin = origin_of(record.headers)
                     if origin is None or origin[:2] != (self._edge, checkpoint.position.epoch):
                         continue
-                    found.append(Found(origin.offset, origin.offset + 1, event_hash(record.value)))
+                    found.append(Found(origin.offset, event_hash(record.value)))
                 offset = records[-1].offset + 1
         return found
 

@@ -112,7 +112,9 @@ class Outbox:
         begin = resume(self._memory, self._facts, want, peer, hashes)
         own = self._memory
         if own is None or (own.epoch, own.peer) != (begin.epoch, peer):
-            await self._remember(SendMemory(begin.epoch, begin.offset, peer, self._facts.log_id))
+            await self._remember(
+                SendMemory(begin.epoch, begin.offset, peer, self._facts.log_id, lost=begin.lost)
+            )
         return begin
 
     async def acked(self, offset: int, last: bytes) -> None:
@@ -122,7 +124,9 @@ class Outbox:
         await self._remember(self._memory._replace(acked=offset, last=last))
 
     async def _remember(self, memory: SendMemory) -> None:
-        detail = json.dumps({"log_id": memory.log_id, "last": memory.last.hex()})
+        detail = json.dumps(
+            {"log_id": memory.log_id, "last": memory.last.hex(), "lost": memory.lost}
+        )
         await self._positions.save(
             self._stream, Position(memory.epoch, memory.acked, memory.peer, detail)
         )
@@ -161,11 +165,12 @@ class Outbox:
 def _memory(position: Position | None) -> SendMemory | None:
     if position is None:
         return None
-    detail = json.loads(position.detail) if position.detail else {}
+    detail = json.loads(position.detail)
     return SendMemory(
         epoch=position.epoch,
         acked=position.offset,
         peer=position.incarnation,
-        log_id=detail.get("log_id", ""),
-        last=bytes.fromhex(detail.get("last", "")),
+        log_id=detail["log_id"],
+        last=bytes.fromhex(detail["last"]),
+        lost=detail["lost"],
     )

@@ -32,8 +32,7 @@ class Found(NamedTuple):
     """A record of the lane that stands in the received log above the checkpoint."""
 
     offset: int
-    next_offset: int
-    last: bytes
+    hash: bytes
 
 
 def longest_prefix(checkpoint: Want, found: Iterable[Found]) -> Want:
@@ -42,8 +41,11 @@ def longest_prefix(checkpoint: Want, found: Iterable[Found]) -> Want:
     A batch is spread over partitions, so after a crash 820 may stand without 801-819:
     the greatest offset seen proves nothing.
     """
-    by_offset = {record.offset: record for record in found}
-    position = checkpoint
-    while (record := by_offset.get(position.offset)) is not None:
-        position = Want(position.epoch, record.next_offset, record.last)
-    return position
+    epoch, offset, seen, last = checkpoint
+    hashes = {record.offset: record.hash for record in found}
+    while offset in hashes:
+        offset += 1
+    if hashes and max(hashes) >= seen:
+        seen = max(hashes) + 1
+        last = hashes[seen - 1]
+    return Want(epoch, offset, seen, last)

@@ -28,11 +28,16 @@ class Offer(NamedTuple):
 
 
 class Want(NamedTuple):
-    """The receiver's position: the next offset it wants, and ``event_hash`` of the event
-    before it (empty when it has none of this epoch). Epoch 0: nothing ever received."""
+    """The receiver's position: the next offset it wants. Epoch 0: nothing ever received.
+
+    ``seen`` is one above the greatest offset that it has of this epoch, and ``last`` the
+    ``event_hash`` of that event (empty when it has none). After a crash events may stand
+    above the position with others missing: in another log they would be other events.
+    """
 
     epoch: int
     offset: int
+    seen: int
     last: bytes = b""
 
 
@@ -49,13 +54,15 @@ class Begin(NamedTuple):
 class SendMemory(NamedTuple):
     """What a sender keeps: ``acked`` is the next offset not acknowledged, ``peer`` the
     receiver's incarnation, ``log_id`` the log's own identity ('' where it has none),
-    ``last`` the hash of the event before ``acked`` (empty when unknown)."""
+    ``last`` the hash of the event before ``acked`` (empty when unknown). ``lost``: events
+    reported lost as the epoch began, for as long as the receiver has not begun it."""
 
     epoch: int
     acked: int
     peer: str = ""
     log_id: str = ""
     last: bytes = b""
+    lost: int = 0
 
 
 class LogFacts(NamedTuple):
@@ -73,7 +80,7 @@ def event_hash(value: bytes | None) -> bytes:
 
 def offsets_to_check(memory: SendMemory | None, log: LogFacts, want: Want) -> set[int]:
     """Offsets whose hashes ``resume`` needs, of those that the log still holds."""
-    wanted = {want.offset - 1}
+    wanted = {want.seen - 1}
     if memory is not None:
         wanted.add(memory.acked - 1)
     return {offset for offset in wanted if log.start <= offset < log.end}
@@ -90,26 +97,30 @@ def resume(
     each offset of ``offsets_to_check``. A changed epoch must be durable at the sender
     before the Begin is told."""
     same_log = memory is not None and _is_same_log(memory, log, hashes)
-    acked = memory.acked if memory is not None and same_log else log.start
+    acked = memory.acked if memory is not None and same_log else 0
     own_epoch = memory.epoch if memory is not None else 0
     newest = max(own_epoch, want.epoch)
+    unreported = memory.lost if memory is not None and own_epoch > want.epoch else 0
+    lost = max(0, log.start - acked) + unreported
     if newest == 0:
-        return Begin(1, log.start, 0, "first contact")
+        return _begin(1, acked, log, lost, "first contact")
     if memory is not None and memory.peer and memory.peer != peer:
-        return Begin(newest + 1, log.start, 0, "the receiver lost its memory")
+        return _begin(newest + 1, log.start, log, lost, "the receiver lost its memory")
 
     follows = _follows(memory if same_log else None, log, want, hashes)
     if own_epoch > want.epoch and same_log:
         # Begun here, never taken up there; what the receiver knows can only pull it back.
         offset = min(acked, want.offset) if follows else acked
-        return _begin(own_epoch, offset, log, "an epoch that the receiver had not begun")
+        return _begin(own_epoch, offset, log, lost, "an epoch that the receiver had not begun")
     if own_epoch <= want.epoch and follows:
-        return _begin(want.epoch, want.offset, log, "continued")
-    return _begin(newest + 1, acked, log, "the log is not the one that the receiver has followed")
+        lost = max(0, log.start - want.offset)
+        return _begin(want.epoch, want.offset, log, lost, "continued")
+    return _begin(
+        newest + 1, acked, log, lost, "the log is not the one that the receiver has followed"
+    )
 
 
-def _begin(epoch: int, offset: int, log: LogFacts, reason: Reason) -> Begin:
-    lost = max(0, log.start - offset)
+def _begin(epoch: int, offset: int, log: LogFacts, lost: int, reason: Reason) -> Begin:
     if lost:
         reason = "events lost: the log no longer held them"
     return Begin(epoch, max(offset, log.start), lost, reason)
@@ -129,11 +140,11 @@ def _follows(
 ) -> bool:
     """Whether the receiver's position is one in this very log. ``memory`` is None when it
     is of another log, or there is none."""
-    if want.epoch == 0 or want.offset > log.end:
+    if want.epoch == 0 or want.seen > log.end:
         return False
-    found = hashes.get(want.offset - 1)
+    found = hashes.get(want.seen - 1)
     if found is not None and want.last:
         return found == want.last
-    # The event before the position is trimmed, or the receiver has none of this epoch:
-    # then only our own memory of the same epoch can vouch for the log.
+    # The last event that it has is trimmed, or it has none of this epoch: then
+    # only our own memory of the same epoch can vouch for the log.
     return memory is not None and memory.epoch == want.epoch

@@ -143,8 +143,9 @@ Global___Offer: _TypeAlias = Offer  # noqa: Y015
 
 @_typing.final
 class Want(_message.Message):
-    """The receiver's position: next offset wanted, hash of the event before it (empty: it has
-    none of this epoch), bytes that may be under way. Epoch 0: nothing ever received.
+    """The receiver's position: next offset wanted. seen: one above the greatest offset it has of
+    this epoch; last: hash of that event (empty: it has none). window: bytes that may be under
+    way. Epoch 0: nothing ever received.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -152,11 +153,13 @@ class Want(_message.Message):
     LANE_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
+    SEEN_FIELD_NUMBER: _builtins.int
     LAST_FIELD_NUMBER: _builtins.int
     WINDOW_FIELD_NUMBER: _builtins.int
     lane: _builtins.str
     epoch: _builtins.int
     offset: _builtins.int
+    seen: _builtins.int
     last: _builtins.bytes
     window: _builtins.int
     def __init__(
@@ -165,12 +168,13 @@ class Want(_message.Message):
         lane: _builtins.str = ...,
         epoch: _builtins.int = ...,
         offset: _builtins.int = ...,
+        seen: _builtins.int = ...,
         last: _builtins.bytes = ...,
         window: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "lane", b"lane", "last", b"last", "offset", b"offset", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "lane", b"lane", "last", b"last", "offset", b"offset", "seen", b"seen", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,154 @@
+"""Takes received Cloud Events into the Cloud's root chain, each once."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping, Sequence
+
+from edgeferry.core.clock import Clock
+from edgeferry.core.errors import Later, LogUnavailable, Never, OffsetOutOfRange
+from edgeferry.core.record import LogReader, Record
+from edgeferry.core.store import Position, PositionStore
+from edgeferry.log.topics import root_topic, site_topic
+from edgeferry.streams.processor import Dead, Outputs, TopicPartition
+from edgeferry.sync.filter import EventFilter, Seen
+from edgeferry.sync.lanes import UP
+from edgeferry.sync.messages import RuleMessages
+from edgeferry.sync.recovery import origin_of
+
+_CHECKPOINT_SECONDS = 5.0
+_SCAN_BYTES = 1_000_000
+_SCAN_WAIT_MS = 5000
+
+log = logging.getLogger(__name__)
+
+
+class Intake:
+    """A ``streams.processor.Processor`` over both received topics.
+
+    Its memory, the last (epoch, offset) of each edge in each partition, is kept in the
+    position store every few seconds and completed from the headers in the log.
+    """
+
+    def __init__(
+        self,
+        *,
+        site: str,
+        tenant_id: str,
+        reader: LogReader,
+        positions: PositionStore,
+        clock: Clock,
+    ) -> None:
+        self._site = site
+        self._reader = reader
+        self._positions = positions
+        self._clock = clock
+        self._messages = RuleMessages(topic=root_topic(site), tenant_id=tenant_id)
+        self._topics = tuple(site_topic(site, lane) for lane in UP)
+        self._filters: dict[TopicPartition, EventFilter] = {}
+        self._unsaved: set[TopicPartition] = set()
+        self._saved_at = clock.monotonic()
+        self.repeats = 0
+
+    @property
+    def name(self) -> str:
+        return f"{self._site}.intake"
+
+    @property
+    def chain(self) -> str:
+        return ""
+
+    @property
+    def node(self) -> str:
+        return "intake"
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        return self._topics
+
+    async def process(self, records: Sequence[Record], outputs: Outputs) -> None:
+        """See ``Processor``. A record without an edge's headers (a replayed dead letter)
+        always passes."""
+        begun: set[TopicPartition] = set()
+        for record in records:
+            at = TopicPartition(record.topic, record.partition)
+            passed = self._filters[at]
+            if at not in begun:
+                begun.add(at)
+                passed.rewind(record.offset)
+            origin = origin_of(record.headers)
+            if origin is not None and not passed.passes(record.offset, origin):
+                self.repeats += 1
+                continue
+            try:
+                edge_id = origin.edge if origin is not None else b""
+                outputs.records += self._messages.of(record, edge_id)
+            except Never as error:
+                outputs.dead.append(Dead(record, error))
+
+    async def delivered(self, records: Sequence[Record]) -> None:
+        last = {TopicPartition(record.topic, record.partition): record for record in records}
+        for at, record in last.items():
+            self._filters[at].delivered(record.offset)
+        self._unsaved |= last.keys()
+        if self._clock.monotonic() - self._saved_at >= _CHECKPOINT_SECONDS:
+            await self._save()
+
+    async def assigned(self, committed: Mapping[TopicPartition, int]) -> None:
+        """Raises LogUnavailable, StoreUnavailable."""
+        self._unsaved.clear()
+        self._filters = {at: await self._rebuilt(at, offset) for at, offset in committed.items()}
+
+    async def _rebuilt(self, at: TopicPartition, committed: int) -> EventFilter:
+        stored = await self._positions.load(_stream(at))
+        seen: Seen = {}
+        offset = 0
+        if stored is not None:
+            offset = stored.offset
+            seen = {
+                edge.encode(): (epoch, number)
+                for edge, (epoch, number) in json.loads(stored.detail).items()
+            }
+        rebuilt = EventFilter(seen, offset)
+        if offset < committed:
+            await self._scan(at, rebuilt, committed)
+        return rebuilt
+
+    async def _scan(self, at: TopicPartition, rebuilt: EventFilter, committed: int) -> None:
+        """What was delivered after the checkpoint, up to where reading begins."""
+        ends = (await self._reader.ends(at.topic))[at.partition]
+        offset = max(rebuilt.next_offset, ends.start)
+        upto = min(committed, ends.end)
+        while offset < upto:
+            try:
+                records = await self._reader.read(
+                    at.topic, at.partition, offset, _SCAN_BYTES, _SCAN_WAIT_MS
+                )
+            except OffsetOutOfRange:  # trimmed meanwhile
+                offset = (await self._reader.ends(at.topic))[at.partition].start
+                continue
+            if not records:
+                raise LogUnavailable(f"{at.topic}-{at.partition} gives no record at {offset}")
+            for record in records:
+                if record.offset < upto and (origin := origin_of(record.headers)) is not None:
+                    rebuilt.passes(record.offset, origin)
+            offset = records[-1].offset + 1
+        rebuilt.delivered(upto - 1)
+
+    async def _save(self) -> None:
+        self._saved_at = self._clock.monotonic()
+        saving, self._unsaved = self._unsaved, set()
+        try:
+            await asyncio.gather(*(self._save_one(at) for at in saving))
+        except Later as error:
+            self._unsaved |= saving
+            log.warning("the intake's memory is kept later: %s", error)
+
+    async def _save_one(self, at: TopicPartition) -> None:
+        kept = self._filters[at]
+        detail = json.dumps({edge.decode(): last for edge, last in kept.seen.items()})
+        await self._positions.save(_stream(at), Position(0, kept.next_offset, "", detail))
+
+
+def _stream(at: TopicPartition) -> str:
+    return f"intake/{at.topic}/{at.partition}"
