@@ -1,6 +1,7 @@
-"""Avro codec on fastavro in the Confluent wire format: 0, 4-byte schema id, Avro binary.
+"""Avro codec in the Confluent wire format: 0, 4-byte schema id, Avro binary.
 
-``avro`` is the referee in tests: both read and write the same bytes. No numeric unions
+fastavro reads and writes; what is written for each message goes through ``encoding``.
+``avro`` is the referee in tests: all read and write the same bytes. No numeric unions
 (the two choose different branches): nullable fields side by side, exactly one set.
 """
 
@@ -18,11 +19,11 @@ from edgeferry.core.errors import Undecodable, UnknownSchema
 from edgeferry.core.events import AttributeKeysBody, AttributesBody, CloudEvent, EdgeEvent
 from edgeferry.core.kv import Scope, TsPoint, Value
 from edgeferry.core.message import RuleMessage
+from edgeferry.log.encoding import encode_event, encode_for_edge, encode_rule_message
 from edgeferry.log.schemas import newest_id, registered_schemas
 
 _PREFIX = struct.Struct(">bI")
 _VALUE_FIELDS = ("bool_v", "long_v", "dbl_v", "str_v")
-LONG_MIN, LONG_MAX = -(2**63), 2**63 - 1
 
 AvroRecord = dict[str, Any]
 
@@ -37,13 +38,13 @@ class RecordCodec:
     def __init__(self, subject: str) -> None:
         self.subject = subject
         id_ = newest_id(subject)
-        self._prefix = _PREFIX.pack(0, id_)
+        self.prefix = _PREFIX.pack(0, id_)
         self._newest = fastavro.parse_schema(registered_schemas()[id_].parsed)
-        self._writers: dict[bytes, Any] = {self._prefix: self._newest}
+        self._writers: dict[bytes, Any] = {self.prefix: self._newest}
 
     def encode(self, record: Mapping[str, Any]) -> bytes:
         out = BytesIO()
-        out.write(self._prefix)
+        out.write(self.prefix)
         fastavro.schemaless_writer(out, self._newest, record)
         return out.getvalue()
 
@@ -52,7 +53,7 @@ class RecordCodec:
         if data is None:
             raise Undecodable(f"empty value where a {self.subject} should be")
         prefix = data[:5]
-        if prefix == self._prefix:
+        if prefix == self.prefix:
             reader = None
             writer = self._newest
         else:
@@ -102,43 +103,14 @@ def schema_id_of(data: bytes) -> int:
 
 
 def encode_message(message: RuleMessage) -> bytes:
-    return codec("RuleMessage").encode(
-        {
-            "id": message.id,
-            "tenant_id": message.tenant_id,
-            "ts": message.ts,
-            "stamp": message.stamp,
-            "stack": message.stack,
-            "type": message.type,
-            "entity_type": message.entity_type,
-            "entity_id": message.entity_id,
-            "metadata": message.metadata,
-            "data_type": message.data_type,
-            "data": message.data,
-        }
-    )
+    """See ``encoding`` for what it raises."""
+    return encode_rule_message(codec("RuleMessage").prefix, message)
 
 
 def decode_message(data: bytes | None) -> RuleMessage:
     """Raises Undecodable, UnknownSchema."""
     # the record's fields stand in the order of the schema, which is RuleMessage's own
     return RuleMessage(*codec("RuleMessage").decode(data).values())
-
-
-def kv_entry(key: str, value: Value) -> AvroRecord:
-    """A KvEntry: exactly one of its value fields is set."""
-    entry: AvroRecord = {"key": key}
-    if value is True or value is False:
-        entry["bool_v"] = value
-    elif isinstance(value, int):
-        entry["long_v"] = value
-    elif isinstance(value, float):
-        entry["dbl_v"] = value
-    elif isinstance(value, str):
-        entry["str_v"] = value
-    else:
-        entry["json_v"] = orjson.dumps(value).decode()
-    return entry
 
 
 def kv_value(entry: Mapping[str, Any]) -> Value:
@@ -153,49 +125,8 @@ def kv_value(entry: Mapping[str, Any]) -> Value:
     return parsed
 
 
-def _entries(values: Mapping[str, Value]) -> list[AvroRecord]:
-    return [kv_entry(key, value) for key, value in values.items()]
-
-
 def _values(entries: Iterable[Mapping[str, Any]]) -> dict[str, Value]:
     return {entry["key"]: kv_value(entry) for entry in entries}
-
-
-def _event_record(event: CloudEvent) -> AvroRecord:
-    record: AvroRecord = {
-        "id": event.id,
-        "created_time": event.created_time,
-        "stamp": event.stamp,
-        "tenant_id": event.tenant_id,
-        "action": event.action,
-        "type": event.type,
-        "entity_type": event.entity_type,
-        "entity_id": event.entity_id,
-        "entity_name": event.entity_name,
-        "entity_profile": event.entity_profile,
-        "rpc": event.rpc,
-        "alarm": event.alarm,
-        "entity": event.entity,
-    }
-    if event.timeseries is not None:
-        points = [{"ts": p.ts, "values": _entries(p.values)} for p in event.timeseries]
-        record["timeseries"] = {"points": points}
-    if event.attributes is not None:
-        attributes = event.attributes
-        record["attributes"] = {
-            "scope": str(attributes.scope),
-            "ts": attributes.ts,
-            "values": _entries(attributes.values),
-            "versions": attributes.versions,
-        }
-    if event.attribute_keys is not None:
-        keys = event.attribute_keys
-        record["attribute_keys"] = {
-            "scope": str(keys.scope),
-            "keys": list(keys.keys),
-            "versions": keys.versions,
-        }
-    return record
 
 
 def _event(record: AvroRecord) -> CloudEvent:
@@ -223,7 +154,8 @@ def _event(record: AvroRecord) -> CloudEvent:
 
 
 def encode_cloud_event(event: CloudEvent) -> bytes:
-    return codec("CloudEvent").encode(_event_record(event))
+    """See ``encoding`` for what it raises."""
+    return encode_event(codec("CloudEvent").prefix, event)
 
 
 def decode_cloud_event(data: bytes | None) -> CloudEvent:
@@ -236,10 +168,8 @@ def decode_cloud_event(data: bytes | None) -> CloudEvent:
 
 
 def encode_edge_event(event: EdgeEvent) -> bytes:
-    record = _event_record(event.event)
-    record["edge_id"] = event.edge_id
-    record["uid"] = event.uid
-    return codec("EdgeEvent").encode(record)
+    """See ``encoding`` for what it raises."""
+    return encode_for_edge(codec("EdgeEvent").prefix, event)
 
 
 def decode_edge_event(data: bytes | None) -> EdgeEvent:
