@@ -92,9 +92,12 @@ def open_auth(
     )
     secret = settings.jwt_secret.get_secret_value().encode()
     if not secret:
-        secret = bytes.fromhex(read_or_make(data / "jwt-secret", new_secret))
+        secret = read_or_make(data / "jwt-secret", new_secret).encode()
     if len(secret) < _SECRET_BYTES:
-        raise InvalidSettings(f"api.jwt_secret is shorter than {_SECRET_BYTES} bytes")
+        raise InvalidSettings(
+            f"the secret that signs tokens (setting api.jwt_secret, else {data / 'jwt-secret'}) "
+            f"is shorter than {_SECRET_BYTES} bytes: set a longer one, or remove that file"
+        )
     lifetimes = Lifetimes(settings.access_seconds, settings.refresh_seconds)
     tokens = Tokens(secret, lifetimes, clock)
     return OpenedAuth(Auth(accounts, passwords, tokens, LoginBrake(clock)), administrator)

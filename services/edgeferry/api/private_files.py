@@ -26,9 +26,10 @@ def write_private(path: Path, text: str) -> None:
 
 
 def read_private(path: Path) -> str | None:
-    """None when there is no such file. Whoever else could read it no longer can."""
+    """None when there is no such file. Whoever else could read it no longer can. An editor's
+    last line feed does not count."""
     try:
-        text = path.read_text()
+        text = path.read_text().strip()
     except FileNotFoundError:
         return None
     if path.stat().st_mode & 0o077:

@@ -1,7 +1,6 @@
 """A task that a service keeps running, whose end does not go unnoticed."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Coroutine
 from typing import Any
@@ -29,9 +28,9 @@ class BackgroundTask:
             return
         task.remove_done_callback(self._ended)
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait([task])
-        self.crashed = ""
+        await asyncio.wait([task])
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("%s failed while it was stopped", self._name, exc_info=error)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         if task.cancelled():

@@ -6,7 +6,6 @@ from pathlib import Path
 import httpx
 import pytest_asyncio
 from pydantic import SecretStr
-from tests.unit.api.site import JWT_SECRET, PASSWORD, READ_TOKEN, TOPICS, Site, quick_passwords
 
 from edgeferry.api.app import build_api
 from edgeferry.api.auth import open_auth
@@ -15,6 +14,7 @@ from edgeferry.core.clock import ManualClock
 from edgeferry.core.ids import DEFAULT_TENANT_ID
 from edgeferry.runtime.settings import ApiSettings, StoreSettings
 from edgeferry.store import open_store
+from tests.unit.api.site import JWT_SECRET, PASSWORD, READ_TOKEN, TOPICS, Site, quick_passwords
 
 
 @pytest_asyncio.fixture

@@ -7,7 +7,6 @@ import httpx
 import jwt
 import pytest
 from pydantic import SecretStr
-from tests.unit.api.site import JWT_SECRET, PASSWORD, Site, quick_passwords
 
 from edgeferry.api.auth import ADMIN_USERNAME, OpenedAuth, open_auth
 from edgeferry.api.errors import Unauthenticated
@@ -15,6 +14,7 @@ from edgeferry.core.clock import ManualClock
 from edgeferry.core.errors import InvalidSettings
 from edgeferry.core.ids import DEFAULT_TENANT_ID
 from edgeferry.runtime.settings import ApiSettings
+from tests.unit.api.site import JWT_SECRET, PASSWORD, Site, quick_passwords
 
 TELEMETRY = "/api/plugins/telemetry/DEVICE/784f394c-42b6-11ec-81d3-0242ac130003/values/timeseries"
 CLOSED = [
@@ -254,5 +254,5 @@ def test_a_broken_accounts_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_short_secret_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidSettings, match="jwt_secret is shorter than 32"):
+    with pytest.raises(InvalidSettings, match=r"api\.jwt_secret.* is shorter than 32 bytes"):
         opened(tmp_path, secret="short")

@@ -2,9 +2,9 @@ import base64
 import json
 
 import pytest
-from tests.unit.api.site import LOCAL, READ_TOKEN, Site
 
 from edgeferry.log.schemas import registered_schemas
+from tests.unit.api.site import LOCAL, READ_TOKEN, Site
 
 
 @pytest.mark.asyncio

@@ -5,11 +5,11 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.unit.api.site import Site
 
 from edgeferry.core.errors import StoreUnavailable
 from edgeferry.core.kv import Scope, Value
 from edgeferry.core.node import AttributesWrite, TimeseriesWrite
+from tests.unit.api.site import Site
 
 DEVICE = "784f394c-42b6-11ec-81d3-0242ac130003"
 PATH = f"/api/plugins/telemetry/DEVICE/{DEVICE}"
