@@ -5,7 +5,6 @@
 """
 
 import functools
-import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -40,6 +39,7 @@ from edgeferry.rules.processor import RuleSite, input_topic, rule_processors
 from edgeferry.rules.registry import NODES
 from edgeferry.runtime.health import HealthBoard
 from edgeferry.runtime.http import HttpServer
+from edgeferry.runtime.logging import configure_logging
 from edgeferry.runtime.metrics import Metrics
 from edgeferry.runtime.probes import Probes, process_app
 from edgeferry.runtime.process import run_process
@@ -319,7 +319,7 @@ def run_site(settings_file: Path | None, wanted: Wanted, slot: str, ready_file: 
 
     async def build() -> Sequence[Service]:
         settings = load_settings(settings_file)
-        logging.basicConfig(level=settings.log_level)
+        configure_logging(settings.log_level, SystemClock())
         shared = share(settings, wanted.chain, board, slot)
         compose = edge_site if settings.role == "edge" else cloud_site
         services = await compose(shared, wanted)
