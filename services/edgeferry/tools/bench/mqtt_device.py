@@ -77,7 +77,7 @@ def payload_of(ts: int) -> bytes:
 
 def values_of(ts: int) -> tuple[int, float, str]:
     """count, temperature, state of the message of ``ts``."""
-    return ts % 1_000_003, (ts % 9_973) / 100 + 0.25, _TEXTS[ts % len(_TEXTS)]
+    return ts % 1_000_003, round((ts % 9_973) / 100 + 0.25, 2), _TEXTS[ts % len(_TEXTS)]
 
 
 class Device(asyncio.Protocol):
