@@ -112,14 +112,18 @@ class Gateway:
             detail="; ".join(problem for problem in problems if problem),
         )
 
+    async def check(self) -> None:
+        """What is due every second: give up, end silent connections, follow the devices file."""
+        self.appender.check()
+        now = self.context.clock.monotonic()
+        for connection in list(self._sessions.all):
+            connection.check(now)
+        await self._check_devices()
+
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
-            self.appender.check()
-            now = self.context.clock.monotonic()
-            for connection in list(self._sessions.all):
-                connection.check(now)
-            await self._check_devices()
+            await self.check()
 
     async def _check_devices(self) -> None:
         devices = self.context.devices

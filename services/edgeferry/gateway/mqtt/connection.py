@@ -8,7 +8,7 @@ import asyncio
 import logging
 import socket
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, cast
 
 from edgeferry.core.errors import EdgeferryError, InvalidPayload, PayloadTooLarge
 from edgeferry.core.record import Outgoing
@@ -116,8 +116,8 @@ class Connection(asyncio.Protocol):
     # --- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports do not inherit from asyncio's
+        self._transport = cast(asyncio.Transport, transport)
         raw = transport.get_extra_info("socket")
         if raw is not None:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
