@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from cassandra.cluster import Session
-
 from edgeferry.core.errors import Unstorable
 from edgeferry.core.kv import AttributeEntry, Scope
 from edgeferry.core.merge import wins_attribute
@@ -16,7 +14,6 @@ from edgeferry.store.cassandra_rows import (
     VALUE_COLUMNS,
     long_field,
     only,
-    row_head,
     text_field,
     value_field,
 )
@@ -61,15 +58,11 @@ class CassandraAttributes:
 
     def __init__(self, *, session: CassandraSession) -> None:
         self._session = session
+        self._insert = session.query(_INSERT)
+        self._stored = session.query(_STORED)
+        self._read = session.query(_READ)
+        self._read_some = session.query(f"{_READ} AND key IN ?")
         self._saving = asyncio.Lock()
-
-    def prepare(self, session: Session) -> None:
-        """Prepare all statements; blocks, so not on the event loop."""
-        self._insert = session.prepare(_INSERT)
-        self._head = row_head(self._insert)
-        self._stored = session.prepare(_STORED)
-        self._read = session.prepare(_READ)
-        self._read_some = session.prepare(f"{_READ} AND key IN ?")
 
     async def save(self, writes: Sequence[AttributesWrite]) -> None:
         """Raises StoreUnavailable, Unstorable (with the write's index; nothing is stored)."""
@@ -103,6 +96,7 @@ class CassandraAttributes:
         encoded: Sequence[dict[str, bytes]],
         stored: dict[tuple[_Place, str], _Stored],
     ) -> list[bytes]:
+        head = self._insert.head
         rows: dict[tuple[_Place, str], bytes] = {}
         written = {name: row.written for name, row in stored.items()}
         for write, cells in zip(writes, encoded, strict=True):
@@ -113,7 +107,7 @@ class CassandraAttributes:
                 if wins_attribute(write.version, write.origin, known.version, known.origin):
                     stored[name] = _Stored(write.version, write.origin, known.written)
                     timestamp = max(write.version, written.get(name, -1) + 1)
-                    rows[name] = self._head + row + long_field(timestamp)
+                    rows[name] = head + row + long_field(timestamp)
         return list(rows.values())
 
     async def attributes(

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import UUID
 
-from cassandra.cluster import Session
-
 from edgeferry.core.clock import MICROS_PER_MS, Clock
 from edgeferry.core.merge import FUTURE_LIMIT_MS, LATEST_SLOTS
 from edgeferry.store.cassandra_cache import (
@@ -18,10 +16,11 @@ from edgeferry.store.cassandra_cache import (
     Sent,
 )
 from edgeferry.store.cassandra_plan import Place, Question
-from edgeferry.store.cassandra_session import CassandraSession, Row
+from edgeferry.store.cassandra_session import CassandraSession, Query, Row
 from edgeferry.store.cassandra_statements import writetimes
 
 KEYS_PER_QUERY = 128
+TIMES_PER_QUERY = 64
 QUERIES_IN_FLIGHT = 16
 
 LAST_CQL = f"""
@@ -34,8 +33,8 @@ SELECT entity_id, key, ts, writetime(ts) FROM ts_kv_latest_cf
 WHERE entity_type = ? AND entity_id IN ? AND key IN ?
 """
 STAMPS_CQL = f"""
-SELECT ts, {writetimes()} FROM ts_kv_cf
-WHERE entity_type = ? AND entity_id = ? AND key = ? AND partition = ? AND ts IN ?
+SELECT entity_id, key, ts, {writetimes()} FROM ts_kv_cf
+WHERE entity_type = ? AND entity_id IN ? AND key IN ? AND partition = ? AND ts IN ?
 """
 
 Found = dict[tuple[str, str], tuple[int, int | None]]
@@ -43,6 +42,7 @@ Found = dict[tuple[str, str], tuple[int, int | None]]
 
 
 Group = TypeVar("Group")
+Item = TypeVar("Item")
 
 
 @dataclass(slots=True)
@@ -54,18 +54,43 @@ class Missing:
     latest: set[str] = field(default_factory=set)
 
 
+@dataclass(slots=True)
+class _StampQuery:
+    """Asks for the product of its sets: it may get rows that nobody asked about."""
+
+    entity_type: str
+    partition: int
+    entities: dict[str, Entity] = field(default_factory=dict)
+    keys: set[str] = field(default_factory=set)
+    times: set[int] = field(default_factory=set)
+
+    def takes(self, entity: Entity, keys: set[str], times: set[int]) -> bool:
+        """Add all of it, unless the query would grow too large."""
+        all_keys, all_times = self.keys | keys, self.times | times
+        if self.entities and (
+            (len(self.entities) + 1) * len(all_keys) > KEYS_PER_QUERY
+            or len(all_times) > TIMES_PER_QUERY
+        ):
+            return False
+        self.entities[entity.key[1]] = entity
+        self.keys, self.times = all_keys, all_times
+        return True
+
+    def cells(self) -> tuple[Any, ...]:
+        ids = [UUID(one) for one in self.entities]
+        return self.entity_type, ids, sorted(self.keys), self.partition, sorted(self.times)
+
+
 class Loader:
     def __init__(self, *, session: CassandraSession, clock: Clock, listed_from_start: bool) -> None:
         self._session = session
         self._clock = clock
         self._listed = listed_from_start
+        # not paged: the server cannot page what it sorts over partitions
+        self._last = session.query(LAST_CQL, paged=False)
+        self._latest = session.query(LATEST_CQL)
+        self._stamps = session.query(STAMPS_CQL)
         self._slots = asyncio.Semaphore(QUERIES_IN_FLIGHT)
-
-    def prepare(self, session: Session) -> None:
-        self._last = session.prepare(LAST_CQL)
-        self._last.fetch_size = None  # the server cannot page what it sorts over partitions
-        self._latest = session.prepare(LATEST_CQL)
-        self._stamps = session.prepare(STAMPS_CQL)
 
     async def load(self, missing: Iterable[Missing]) -> None:
         """Fill the entities. Raises StoreUnavailable; nothing is filled then."""
@@ -118,37 +143,55 @@ class Loader:
 
     async def stamps(self, questions: Iterable[Question]) -> dict[Place, int]:
         """The stamps that stand at the places asked about. Raises StoreUnavailable."""
-        places: dict[tuple[Entity, int, str], set[int]] = {}
-        for question in questions:
-            entity, partition, key, ts = question.place
-            places.setdefault((entity, partition, key), set()).add(ts)
+        queries = list(_queries_of(questions))
+        answers = await asyncio.gather(
+            *(self._one(self._stamps, query.cells()) for query in queries)
+        )
         stored: dict[Place, int] = {}
-
-        async def find(entity: Entity, partition: int, key: str, times: list[int]) -> None:
-            entity_type, entity_id = entity.key
-            cells = (entity_type, UUID(entity_id), key, partition, times)
-            for ts, *stamps in await self._one(self._stamps, cells):
+        for query, rows in zip(queries, answers, strict=True):
+            for entity_id, key, ts, *stamps in rows:
                 stamp = _first_of(stamps)
                 if stamp is not None:
-                    stored[Place(entity, partition, key, ts)] = stamp
-
-        await asyncio.gather(
-            *(
-                find(*place, ordered[start : start + KEYS_PER_QUERY])
-                for place, times in places.items()
-                for ordered in [sorted(times)]
-                for start in range(0, len(ordered), KEYS_PER_QUERY)
-            )
-        )
+                    entity = query.entities[str(entity_id)]
+                    stored[Place(entity, query.partition, key, ts)] = stamp
         return stored
 
-    async def _ask(self, statement: Any, cells: Iterable[tuple[Any, ...]]) -> list[Row]:
-        answers = await asyncio.gather(*(self._one(statement, one) for one in cells))
+    async def _ask(self, query: Query, cells: Iterable[tuple[Any, ...]]) -> list[Row]:
+        answers = await asyncio.gather(*(self._one(query, one) for one in cells))
         return [row for rows in answers for row in rows]
 
-    async def _one(self, statement: Any, cells: tuple[Any, ...]) -> list[Row]:
+    async def _one(self, query: Query, cells: tuple[Any, ...]) -> list[Row]:
         async with self._slots:
-            return await self._session.rows(statement, cells)
+            return await self._session.rows(query, cells)
+
+
+def _queries_of(questions: Iterable[Question]) -> Iterator[_StampQuery]:
+    """Few queries for many places: entities that ask much the same share one."""
+    wanted: dict[tuple[str, int], dict[Entity, tuple[set[str], set[int]]]] = {}
+    for entity, partition, key, ts in (question.place for question in questions):
+        entities = wanted.setdefault((entity.key[0], partition), {})
+        keys, times = entities.setdefault(entity, (set(), set()))
+        keys.add(key)
+        times.add(ts)
+    for (entity_type, partition), entities in wanted.items():
+        query = _StampQuery(entity_type, partition)
+        for entity, (keys, times) in entities.items():
+            for some_keys, some_times in _portions(keys, times):
+                if not query.takes(entity, some_keys, some_times):
+                    yield query
+                    query = _StampQuery(entity_type, partition)
+                    query.takes(entity, some_keys, some_times)
+        yield query
+
+
+def _portions(keys: set[str], times: set[int]) -> Iterator[tuple[set[str], set[int]]]:
+    for some_keys in _pieces(sorted(keys), KEYS_PER_QUERY):
+        for some_times in _pieces(sorted(times), TIMES_PER_QUERY):
+            yield set(some_keys), set(some_times)
+
+
+def _pieces(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def _fill_latest(group: tuple[str, frozenset[str]], members: list[Missing], found: Found) -> None:
@@ -174,12 +217,9 @@ def _with_ids(groups: dict[Group, list[Missing]]) -> Iterator[tuple[Group, list[
 
 def _chunks(ids: Sequence[str], keys: frozenset[str]) -> Iterator[tuple[list[UUID], list[str]]]:
     """Pieces of the product of both, none above KEYS_PER_QUERY."""
-    ordered = sorted(keys)
-    for first in range(0, len(ordered), KEYS_PER_QUERY):
-        some = ordered[first : first + KEYS_PER_QUERY]
-        width = max(KEYS_PER_QUERY // len(some), 1)
-        for start in range(0, len(ids), width):
-            yield [UUID(one) for one in ids[start : start + width]], some
+    for some in _pieces(sorted(keys), KEYS_PER_QUERY):
+        for few in _pieces(ids, max(KEYS_PER_QUERY // len(some), 1)):
+            yield [UUID(one) for one in few], list(some)
 
 
 def _found(rows: Iterable[Row]) -> Found:

@@ -67,10 +67,8 @@ class Place(NamedTuple):
     ts: int
 
 
-class Newest(NamedTuple):
-    ts: int
-    kind: int
-    cell: bytes
+Newest = tuple[int, int, bytes]
+"""ts, kind and cell of a latest row to write."""
 
 
 @dataclass(slots=True)
@@ -144,7 +142,7 @@ class Planner:
                 known = latests[key]
                 if ts > known.ts or (ts == known.ts and stamp > known.stamp):
                     known.ts, known.stamp = ts, stamp
-                    newest[known] = Newest(ts, kind, cell)
+                    newest[known] = (ts, kind, cell)
                 elif ts == known.ts and known.stamp == UNKNOWN_STAMP:
                     latest = known
             if history is not None or latest is not None:
@@ -175,7 +173,7 @@ class Planner:
             latest.stamp = known
         if write.stamp > latest.stamp:
             latest.stamp = write.stamp
-            plan.newest[latest] = Newest(write.ts, question.kind, question.cell)
+            plan.newest[latest] = (write.ts, question.kind, question.cell)
 
     def _add_all_columns(
         self, plan: Plan, slot: HistoryKey, write: TimeseriesWrite, kind: int, cell: bytes

@@ -2,8 +2,6 @@
 
 import asyncio
 
-from cassandra.cluster import Session
-
 from edgeferry.core.clock import MICROS_PER_MS, Clock
 from edgeferry.core.store import Position
 from edgeferry.store.cassandra_session import CassandraSession
@@ -26,12 +24,10 @@ class CassandraPositions:
     def __init__(self, *, session: CassandraSession, clock: Clock) -> None:
         self._session = session
         self._clock = clock
+        self._save = session.query(_SAVE)
+        self._load = session.query(_LOAD)
         self._saving = asyncio.Lock()
         self._written: dict[str, int] = {}
-
-    def prepare(self, session: Session) -> None:
-        self._save = session.prepare(_SAVE)
-        self._load = session.prepare(_LOAD)
 
     async def load(self, stream: str) -> Position | None:
         rows = await self._session.rows(self._load, (stream,))

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from typing import Any, Literal
 from uuid import UUID
 
-from cassandra.cluster import Session
-
 from edgeferry.core.errors import Unstorable
 from edgeferry.core.kv import TsEntry, Value
 from edgeferry.core.merge import MAX_TS_MS
@@ -32,6 +30,7 @@ ORDER BY ts {{order}} LIMIT ?
 _MOST_ROWS = 2**31 - 1
 
 Order = Literal["ASC", "DESC"]
+_ORDERS: tuple[Order, ...] = ("ASC", "DESC")
 
 
 class CassandraReads:
@@ -42,13 +41,12 @@ class CassandraReads:
         self._session = session
         self._window = windows(partitioning)
         self._listed = partitioning != "INDEFINITE"
-
-    def prepare(self, session: Session) -> None:
-        self._latest = session.prepare(_LATEST)
-        self._latest_of = session.prepare(f"{_LATEST} AND key IN ?")
-        self._keys = session.prepare(_KEYS)
-        self._partitions = {o: session.prepare(_PARTITIONS.format(order=o)) for o in _ORDERS}
-        self._history = {o: session.prepare(_HISTORY.format(order=o)) for o in _ORDERS}
+        query = session.query
+        self._latest = query(_LATEST)
+        self._latest_of = query(f"{_LATEST} AND key IN ?")
+        self._keys = query(_KEYS)
+        self._partitions = {order: query(_PARTITIONS.format(order=order)) for order in _ORDERS}
+        self._history = {order: query(_HISTORY.format(order=order)) for order in _ORDERS}
 
     async def latest(
         self, entity_type: str, entity_id: str, keys: Sequence[str] | None
@@ -101,9 +99,6 @@ class CassandraReads:
         bounds = (self._window(start).start, self._window(end - 1).start)
         rows = await self._session.rows(self._partitions[order], (*series, *bounds))
         return [row[0] for row in rows]
-
-
-_ORDERS: tuple[Order, ...] = ("ASC", "DESC")
 
 
 def place_of(entity_type: str, entity_id: str) -> tuple[str, UUID] | None:

@@ -66,6 +66,9 @@ def value_field(value: Value) -> tuple[int, bytes]:
     elif kind is int:
         if MIN_LONG <= value <= MAX_LONG:  # type: ignore[operator]
             return _LONG, _pack_long(8, value)
+    elif kind is str:
+        data = text_bytes(value)  # type: ignore[arg-type]
+        return _STR, _pack_length(len(data)) + data
     elif kind is bool:
         return _BOOL, _TRUE if value else _FALSE
     return _rarer_field(value)

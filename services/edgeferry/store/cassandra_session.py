@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from cassandra import (
@@ -30,20 +31,16 @@ from cassandra.query import PreparedStatement, SimpleStatement, Statement, tuple
 
 from edgeferry.core.clock import Clock
 from edgeferry.core.errors import EdgeferryError, Later, StoreUnavailable, StoreUnusable, Unstorable
-from edgeferry.store.cassandra_rows import PROTOCOL_VERSION, RawRowsHandler, batch_of
+from edgeferry.store.cassandra_rows import PROTOCOL_VERSION, RawRowsHandler, batch_of, row_head
 from edgeferry.store.cassandra_schema import make_missing
 from edgeferry.store.metrics import StoreMetrics
 from edgeferry.store.options import CassandraOptions
 
 CONNECT_SECONDS = 5.0
-REQUEST_SECONDS = 10.0
 RECONNECT_SECONDS = 1.0
 HEARTBEAT_SECONDS = 5
 PAGE_ROWS = 2000
 
-BATCHES_IN_FLIGHT = 8
-BATCH_ROWS = 512
-BATCH_BYTES = 256 * 1024
 SMALLEST_BATCH_BYTES = 4 * 1024
 
 _DEFAULT_PORT = 9042
@@ -51,6 +48,37 @@ _MISSING_TABLE = ("unconfigured table", "does not exist", "no keyspace")
 _TOO_LARGE = ("Batch too large", "too large for the maximum size", "oversized mutation")
 
 Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """batch_bytes: a server that refuses a size makes it smaller. cached_keys: what is
+    remembered of stored rows, about 300 bytes each. request_seconds: a request without an
+    answer for so long has failed."""
+
+    batches_in_flight: int = 8
+    batch_rows: int = 512
+    batch_bytes: int = 256 * 1024
+    cached_keys: int = 400_000
+    request_seconds: float = 10.0
+
+
+class Query:
+    """A statement that the session prepares when it starts."""
+
+    __slots__ = ("cql", "paged", "prepared")
+
+    def __init__(self, cql: str, paged: bool) -> None:
+        self.cql = cql
+        self.paged = paged
+        self.prepared: PreparedStatement | None = None
+
+    @property
+    def head(self) -> bytes:
+        """What an encoded row of it starts with. Raises StoreUnavailable before the start."""
+        if self.prepared is None:
+            raise StoreUnavailable("not connected to Cassandra yet")
+        return row_head(self.prepared)
 
 
 class _TooLarge(Exception):
@@ -61,39 +89,53 @@ class CassandraSession:
     """One session per process. Everything raises StoreUnavailable while the server is away
     and works again by itself within seconds of its return."""
 
-    def __init__(self, *, options: CassandraOptions, clock: Clock, metrics: StoreMetrics) -> None:
+    def __init__(
+        self, *, options: CassandraOptions, clock: Clock, metrics: StoreMetrics, tuning: Tuning
+    ) -> None:
         self._options = options
+        self._tuning = tuning
         self._clock = clock
         self._metrics = metrics
         self._cluster: Cluster | None = None
         self._session: Session | None = None
-        self._in_flight = asyncio.Semaphore(BATCHES_IN_FLIGHT)
-        self._batch_bytes = BATCH_BYTES
-        self.rows_written = 0
-        self.batches_written = 0
-        self.batches_refused = 0
+        self._queries: list[Query] = []
+        self._in_flight = asyncio.Semaphore(tuning.batches_in_flight)
+        self._batch_bytes = tuning.batch_bytes
 
     @property
     def address(self) -> str:
         return ", ".join(self._options.contact_points)
 
-    async def start(self, prepare: Callable[[Session], None]) -> None:
-        """Connect, make what is missing, and let ``prepare`` prepare its statements; the
-        driver blocks, so all of it runs in a thread. Raises StoreUnavailable."""
-        await asyncio.to_thread(self._connect, prepare)
+    def query(self, cql: str, paged: bool = True) -> Query:
+        """A statement for ``rows``, to be asked for before the start."""
+        query = Query(cql, paged)
+        self._queries.append(query)
+        return query
 
-    def _connect(self, prepare: Callable[[Session], None]) -> None:
+    async def start(self) -> None:
+        """Connect, make what is missing, prepare; the driver blocks, so all of it runs in a
+        thread. Raises StoreUnavailable, StoreUnusable."""
+        await asyncio.to_thread(self._connect)
+
+    def _connect(self) -> None:
         cluster = self._make_cluster()
         try:
             session = cluster.connect()
             session.default_fetch_size = PAGE_ROWS
             session.client_protocol_handler = RawRowsHandler
             make_missing(session, self._options.keyspace, self._options.replication)
-            prepare(session)
+            for query in self._queries:
+                self._prepare(session, query)
         except BaseException as error:
             cluster.shutdown()
             raise self._why_not_started(error) from error
         self._cluster, self._session = cluster, session
+
+    def _prepare(self, session: Session, query: Query) -> None:
+        prepared = session.prepare(query.cql)
+        if not query.paged:
+            prepared.fetch_size = None
+        query.prepared = prepared
 
     def _why_not_started(self, error: BaseException) -> BaseException:
         if isinstance(error, NoHostAvailable):
@@ -111,7 +153,7 @@ class CassandraSession:
             load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy()),
             retry_policy=FallthroughRetryPolicy(),
             consistency_level=ConsistencyLevel.name_to_value[self._options.consistency],
-            request_timeout=REQUEST_SECONDS,
+            request_timeout=self._tuning.request_seconds,
             row_factory=tuple_factory,
         )
         points = [_endpoint(point) for point in self._options.contact_points]
@@ -134,12 +176,13 @@ class CassandraSession:
         if cluster is not None:
             await asyncio.to_thread(cluster.shutdown)
 
-    async def rows(self, statement: PreparedStatement, cells: Sequence[Any]) -> list[Row]:
-        """All rows of a query, page after page. Raises StoreUnavailable, Unstorable."""
+    async def rows(self, query: Query, cells: Sequence[Any]) -> list[Row]:
+        """All rows of a query, page after page. Raises StoreUnavailable, also when the server
+        refuses the query: that is no fault of the data."""
         try:
-            return await self._run(statement, cells)
-        except _TooLarge as error:
-            raise Unstorable(str(error)) from None
+            return await self._run(query.prepared, cells)
+        except (_TooLarge, Unstorable) as error:
+            raise StoreUnavailable(f"Cassandra at {self.address} refuses: {error}") from None
 
     async def ping(self) -> None:
         """Return when the server answers. Raises StoreUnavailable."""
@@ -149,7 +192,7 @@ class CassandraSession:
         """Return when all rows are acknowledged, in batches cut by rows and bytes.
 
         Raises StoreUnavailable (some may stand), Unstorable."""
-        chunks = _cut(rows, self._batch_bytes)
+        chunks = _cut(rows, self._tuning.batch_rows, self._batch_bytes)
         if len(chunks) == 1:
             await self._write_batch(chunks[0])
             return
@@ -169,21 +212,19 @@ class CassandraSession:
             except _TooLarge as error:
                 refusal = error
             else:
-                self.rows_written += len(rows)
-                self.batches_written += 1
                 self._metrics.observe_batch(len(rows), size, self._clock.monotonic() - begun)
                 return
         if len(rows) == 1:
             raise Unstorable(str(refusal))
-        self.batches_refused += 1
+        self._metrics.batch_refused()
         self._batch_bytes = max(min(self._batch_bytes, size // 2), SMALLEST_BATCH_BYTES)
         middle = len(rows) // 2
         await self._write_batch(rows[:middle])
         await self._write_batch(rows[middle:])
 
-    async def _run(self, statement: Statement, cells: Sequence[Any] | None) -> list[Row]:
+    async def _run(self, statement: Statement | None, cells: Sequence[Any] | None) -> list[Row]:
         session = self._session
-        if session is None:
+        if session is None or statement is None:
             raise StoreUnavailable(f"not connected to Cassandra at {self.address}")
         loop = asyncio.get_running_loop()
         answer = _Answer(loop)
@@ -241,11 +282,11 @@ class _Answer:
             self.rows.set_exception(error)
 
 
-def _cut(rows: Sequence[bytes], limit: int) -> list[Sequence[bytes]]:
-    """Pieces of at most BATCH_ROWS rows and about ``limit`` bytes, in order."""
+def _cut(rows: Sequence[bytes], most: int, limit: int) -> list[Sequence[bytes]]:
+    """Pieces of at most ``most`` rows and ``limit`` bytes (or one row), in order."""
     pieces: list[Sequence[bytes]] = []
-    for start in range(0, len(rows), BATCH_ROWS):
-        piece = rows[start : start + BATCH_ROWS]
+    for start in range(0, len(rows), most):
+        piece = rows[start : start + most]
         if sum(map(len, piece)) <= limit:
             pieces.append(piece)
         else:

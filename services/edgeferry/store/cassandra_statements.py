@@ -1,15 +1,16 @@
 """The statements that write time series, and the heads of their encoded rows."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
-from cassandra.cluster import Session
-from cassandra.query import PreparedStatement
-
-from edgeferry.store.cassandra_rows import VALUE_COLUMNS, row_head
+from edgeferry.store.cassandra_rows import VALUE_COLUMNS
+from edgeferry.store.cassandra_session import CassandraSession, Query
 
 _HISTORY_KEY = ("entity_type", "entity_id", "key", "partition", "ts")
 _LATEST_KEY = ("entity_type", "entity_id", "key", "ts")
 _PARTITION_KEY = ("entity_type", "entity_id", "key", "partition")
+_TIMED = "USING TIMESTAMP ?"
+_AGING = "USING TIMESTAMP ? AND TTL ?"
 
 
 def insert_cql(table: str, columns: Sequence[str], using: str = "") -> str:
@@ -24,29 +25,47 @@ def writetimes() -> str:
 
 class WriteStatements:
     """Heads by what a row writes. ``one_column[kind]`` leaves the other columns unset,
-    ``all_columns`` writes nulls into them; each also with a time to live."""
+    ``all_columns`` writes nulls into them; each also with a time to live.
 
-    def __init__(self, session: Session) -> None:
-        # the driver keeps only weak references, and prepares again from them
-        self._kept: list[PreparedStatement] = []
-        timed, aging = "USING TIMESTAMP ?", "USING TIMESTAMP ? AND TTL ?"
-        self.one_column = self._one_column(session, timed)
-        self.one_column_ttl = self._one_column(session, aging)
+    All raise StoreUnavailable before the session has started."""
+
+    def __init__(self, session: CassandraSession) -> None:
         every = (*_HISTORY_KEY, *VALUE_COLUMNS)
-        self.all_columns = self._head(session, insert_cql("ts_kv_cf", every, timed))
-        self.all_columns_ttl = self._head(session, insert_cql("ts_kv_cf", every, aging))
-        self.partition = self._head(session, insert_cql("ts_kv_partitions_cf", _PARTITION_KEY))
-        self.latest = self._head(
-            session, insert_cql("ts_kv_latest_cf", (*_LATEST_KEY, *VALUE_COLUMNS), timed)
-        )
+        self._one_column = _one_column(session, _TIMED)
+        self._one_column_ttl = _one_column(session, _AGING)
+        self._all_columns = session.query(insert_cql("ts_kv_cf", every, _TIMED))
+        self._all_columns_ttl = session.query(insert_cql("ts_kv_cf", every, _AGING))
+        self._partition = session.query(insert_cql("ts_kv_partitions_cf", _PARTITION_KEY))
+        latest = (*_LATEST_KEY, *VALUE_COLUMNS)
+        self._latest = session.query(insert_cql("ts_kv_latest_cf", latest, _TIMED))
 
-    def _one_column(self, session: Session, using: str) -> tuple[bytes, ...]:
-        return tuple(
-            self._head(session, insert_cql("ts_kv_cf", (*_HISTORY_KEY, column), using))
-            for column in VALUE_COLUMNS
-        )
+    @cached_property
+    def one_column(self) -> tuple[bytes, ...]:
+        return tuple(query.head for query in self._one_column)
 
-    def _head(self, session: Session, cql: str) -> bytes:
-        statement = session.prepare(cql)
-        self._kept.append(statement)
-        return row_head(statement)
+    @cached_property
+    def one_column_ttl(self) -> tuple[bytes, ...]:
+        return tuple(query.head for query in self._one_column_ttl)
+
+    @cached_property
+    def all_columns(self) -> bytes:
+        return self._all_columns.head
+
+    @cached_property
+    def all_columns_ttl(self) -> bytes:
+        return self._all_columns_ttl.head
+
+    @cached_property
+    def partition(self) -> bytes:
+        return self._partition.head
+
+    @cached_property
+    def latest(self) -> bytes:
+        return self._latest.head
+
+
+def _one_column(session: CassandraSession, using: str) -> list[Query]:
+    return [
+        session.query(insert_cql("ts_kv_cf", (*_HISTORY_KEY, column), using))
+        for column in VALUE_COLUMNS
+    ]

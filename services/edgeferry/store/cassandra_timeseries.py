@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from cassandra.cluster import Session
-
 from edgeferry.core.clock import Clock
 from edgeferry.core.errors import Unstorable
 from edgeferry.core.kv import TsEntry
@@ -20,9 +18,6 @@ from edgeferry.store.metrics import StoreMetrics
 from edgeferry.store.options import Partitioning
 from edgeferry.store.partitions import windows
 from edgeferry.store.values import check_writes, key_bytes
-
-CACHED_KEYS = 400_000
-"""About 300 bytes each."""
 
 
 class CassandraTimeseries:
@@ -39,7 +34,7 @@ class CassandraTimeseries:
         partitioning: Partitioning,
         clock: Clock,
         metrics: StoreMetrics,
-        cached_keys: int = CACHED_KEYS,
+        cached_keys: int,
     ) -> None:
         self._session = session
         self._clock = clock
@@ -49,17 +44,10 @@ class CassandraTimeseries:
         self._loader = Loader(
             session=session, clock=clock, listed_from_start=partitioning == "INDEFINITE"
         )
+        self._planner = Planner(WriteStatements(session))
         self._cache = Cache(cached_keys)
         self._deciding = asyncio.Lock()
         self._under_way: dict[asyncio.Future[None], frozenset[EntityKey]] = {}
-        self.future_values = 0
-        self.latest_full = 0
-
-    def prepare(self, session: Session) -> None:
-        """Prepare all statements; blocks, so not on the event loop."""
-        self._planner = Planner(WriteStatements(session))
-        self._loader.prepare(session)
-        self._reads.prepare(session)
 
     async def save(self, writes: Sequence[TimeseriesWrite]) -> None:
         """Raises StoreUnavailable (some may stand), Unstorable (with the write's index, and
@@ -149,10 +137,8 @@ class CassandraTimeseries:
             slot.listed = True
         self._cache.used(plan.entities)
         if plan.future_values:
-            self.future_values += plan.future_values
             self._metrics.future_ts(plan.future_values)
         if plan.latest_full:
-            self.latest_full += plan.latest_full
             self._metrics.latest_full(plan.latest_full)
 
     async def latest(

@@ -16,6 +16,10 @@ class StoreMetrics(Protocol):
         """Corrections of one millisecond beyond what latest can tell apart were left out."""
         ...
 
+    def batch_refused(self) -> None:
+        """The server refused a batch's size; it was split."""
+        ...
+
 
 class NoMetrics:
     """Counts nothing."""
@@ -27,4 +31,7 @@ class NoMetrics:
         pass
 
     def latest_full(self, count: int) -> None:
+        pass
+
+    def batch_refused(self) -> None:
         pass

@@ -79,7 +79,6 @@ class SqliteTimeseries:
         self._clock = clock
         self._metrics = metrics
         self._next_purge = clock.monotonic()
-        self.future_values = 0
 
     async def save(self, writes: Sequence[TimeseriesWrite]) -> None:
         """Raises StoreUnavailable, Unstorable (with the write's index; nothing is stored)."""
@@ -87,15 +86,17 @@ class SqliteTimeseries:
             return
         check_writes(writes)
         await self._ids.resolve(writes)
-        job = self._encode(writes)
-        if not job.cells:
-            return
-        unsaved = self._ids.attach(job)
-        self._add_purge(job)
-        await self._writer.write(job)
-        unsaved.saved()
+        job, future = self._encode(writes)
+        if job.cells:
+            unsaved = self._ids.attach(job)
+            self._add_purge(job)
+            await self._writer.write(job)
+            unsaved.saved()
+        if future:
+            self._metrics.future_ts(future)
 
-    def _encode(self, writes: Sequence[TimeseriesWrite]) -> Job:
+    def _encode(self, writes: Sequence[TimeseriesWrite]) -> tuple[Job, int]:
+        """The rows, and how many values are too far ahead for latest."""
         history: list[Cell] = []
         newest: dict[tuple[int, int], tuple[Cell, ...]] = {}
         limit = newest_allowed_for_latest(self._clock.now_ms())
@@ -105,15 +106,12 @@ class SqliteTimeseries:
                 future += self._encode_one(write, history, newest, limit)
             except Unstorable as error:
                 raise Unstorable(str(error), index) from None
-        if future:
-            self.future_values += future
-            self._metrics.future_ts(future)
         job = Job()
         if history:
             job.add(UPSERT_HISTORY, history)
         if newest:
             job.add(UPSERT_LATEST, [cell for row in newest.values() for cell in row])
-        return job
+        return job, future
 
     def _encode_one(
         self,

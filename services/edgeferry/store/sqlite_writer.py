@@ -78,8 +78,6 @@ class SqliteWriter:
         self._queue: SimpleQueue[_Pending | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._connection: sqlite3.Connection | None = None
-        self.rows_written = 0
-        self.commits = 0
 
     def open(self) -> sqlite3.Connection:
         """Open the file and start the thread. Raises StoreUnusable, StoreUnavailable."""
@@ -144,8 +142,6 @@ class SqliteWriter:
         except Exception as failure:
             error = StoreUnavailable(f"{self._path}: {failure!r}")
         if error is None:
-            self.rows_written += rows
-            self.commits += 1
             self._metrics.observe_batch(rows, 0, self._clock.monotonic() - begun)
         _resolve(group, error)
 

@@ -1,0 +1,16 @@
+"""One keyspace for the tests of the store: every test has its own entities."""
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+from cassandra.cluster import Session
+
+from edgeferry.runtime.settings import CassandraSettings
+
+
+@pytest.fixture(scope="session")
+def shared_settings(cassandra: str, cql: Session) -> Iterator[CassandraSettings]:
+    name = f"t{uuid4().hex[:12]}"
+    yield CassandraSettings(contact_points=(cassandra,), keyspace=name)
+    cql.execute(f"DROP KEYSPACE IF EXISTS {name}")
