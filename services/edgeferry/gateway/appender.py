@@ -22,19 +22,27 @@ from edgeferry.gateway.metrics import GatewayMetrics
 Settle = Callable[[EdgeferryError | None], None]
 """Called once: with None when durable, else with the reason why nothing is promised."""
 
+_RECORD_WEIGHT = 1024
+
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class AppendRules:
-    """Bytes of payload and seconds."""
+    """Bytes as ``weight`` counts them, and seconds. After ``slow`` we are not ready any more."""
 
     max_waiting_bytes: int = 64 * 1024 * 1024
-    group_bytes: int = 4 * 1024 * 1024
+    group_bytes: int = 16 * 1024 * 1024
     group_records: int = 10_000
+    slow: float = 5.0
     patience: float = 30.0
     first_retry: float = 0.1
     longest_retry: float = 2.0
+
+
+def weight(payload: int, records: int) -> int:
+    """Roughly the memory that a payload of so many bytes takes while its records wait."""
+    return payload + _RECORD_WEIGHT * (records + 1)
 
 
 class _Batch(NamedTuple):
@@ -142,9 +150,10 @@ class Appender:
         if started is None or self._given_up:
             return
         waited = self._clock.monotonic() - started
+        if waited > self._rules.slow:
+            self._failure = self._failure or f"no answer for {waited:.0f} s"
         if waited > self._rules.patience:
             self._given_up = True
-            self._failure = self._failure or f"no answer for {waited:.0f} s"
             log.error("the log takes no appends, acknowledging nothing: %s", self._failure)
             self._give_up(LogUnavailable(self._failure))
 

@@ -184,8 +184,8 @@ def _row_problems(row: object) -> Iterable[str]:
             yield f": unknown field {field!r}; there are {', '.join(_FIELDS)}"
     for field in _FIELDS:
         value = row.get(field)
-        if not isinstance(value, str) or not value.strip():
-            yield f".{field}: text that is not blank is wanted"
+        if not isinstance(value, str) or not value.strip() or not value.isprintable():
+            yield f".{field}: printable text that is not blank is wanted"
         elif field == "id" and not _is_time_uuid(value):
             yield f".id: a version-1 UUID is wanted, not {value[:40]!r}"
         elif field == "token" and not _is_token(value):

@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from edgeferry.core.errors import InvalidPayload, LogUnavailable, PayloadTooLarge, RecordTooLarge
 from edgeferry.core.record import Outgoing
+from edgeferry.gateway.appender import weight
 from edgeferry.gateway.devices import Device
 from edgeferry.gateway.server import Gateway
 
@@ -48,7 +49,8 @@ async def _post(gateway: Gateway, request: Request, make: MakeRecords) -> Respon
     try:
         payload = await _body(request, gateway.context.limits.payload_bytes)
         records = make(device, payload)
-        await gateway.appender.append(records, len(payload) + 1, APPEND_SECONDS)
+        size = weight(len(payload), len(records))
+        await gateway.appender.append(records, size, APPEND_SECONDS)
     except (PayloadTooLarge, RecordTooLarge) as error:
         metrics.rejected("http", "too_large")
         return PlainTextResponse(str(error), status_code=413, headers=_CLOSE)

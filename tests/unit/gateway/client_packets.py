@@ -1,6 +1,7 @@
 """The client's half of MQTT, written from the standard and apart from the server's."""
 
 import asyncio
+import ssl
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -171,13 +172,16 @@ def _variable(data: bytes) -> tuple[int, bytes]:
 class RawClient:
     """A client of bytes that acknowledges nothing by itself and waits for what it is told to."""
 
-    def __init__(self, address: str, version: int = V311) -> None:
+    def __init__(
+        self, address: str, version: int = V311, *, tls: ssl.SSLContext | None = None
+    ) -> None:
         self._address = address
+        self._tls = tls
         self.version = version
 
     async def open(self) -> "RawClient":
         host, _, port = self._address.rpartition(":")
-        self._reader, self._writer = await asyncio.open_connection(host, int(port))
+        self._reader, self._writer = await asyncio.open_connection(host, int(port), ssl=self._tls)
         return self
 
     async def connect(

@@ -22,7 +22,7 @@ from tests.unit.gateway.fakes import (
     make_context,
 )
 
-RULES = AppendRules(max_waiting_bytes=200_000, patience=30, first_retry=0.005, longest_retry=0.005)
+RULES = AppendRules(max_waiting_bytes=400_000, patience=30, first_retry=0.005, longest_retry=0.005)
 OpenClient = Callable[..., Awaitable[RawClient]]
 
 

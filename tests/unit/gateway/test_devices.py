@@ -87,8 +87,14 @@ def test_all_problems_are_told_at_once(path: Path) -> None:
         read_devices(path)
     told = str(caught.value).splitlines()
     assert all(line.startswith(f"devices file {path}: devices[") for line in told)
-    wanted = ["[0].id: a version-1", "[1].name: text", "[1].token: at most", "[2]: unknown field"]
-    wanted += ["[2].name: the same as that of devices[0]", "[2].id: the same", "[3]: an object"]
+    wanted = [
+        "[0].id: a version-1",
+        "[1].name: printable text",
+        "[1].token: at most",
+        "[2]: unknown field",
+    ]
+    wanted += ["[2].name: the same as that of devices[0]"]
+    wanted += ["[2].id: the same", "[3]: an object"]
     for text in wanted:
         assert any(text in line for line in told), text
 

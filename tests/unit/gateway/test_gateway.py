@@ -350,7 +350,11 @@ async def test_when_the_log_stays_away_clients_are_ended_without_acknowledgement
     old.publish(1, '{"t": 2}')
     await new.silent()
     await old.silent()
-    clock.advance(31)
+    clock.advance(29)
+    await gateway.check()
+    await new.silent()
+    await old.silent()
+    clock.advance(2)
     await gateway.check()
     assert (await new.receive()).codes == b"\x89"
     assert await new.closed()
@@ -364,6 +368,33 @@ async def test_when_the_log_stays_away_clients_are_ended_without_acknowledgement
     again = await client(V311, client_id="b")
     again.publish(1, '{"t": 2}')
     assert await again.acknowledged(1) == [1]
+
+
+async def test_a_log_that_answers_nothing_shows_in_the_health(
+    client: OpenClient, gateway: Gateway, log: MemoryLog, clock: ManualClock
+) -> None:
+    device = await client()
+    log.gate.clear()
+    device.publish(1, '{"t": 1}')
+    await device.silent()
+    clock.advance(6)
+    await gateway.check()
+    assert gateway.health() == (True, False, "the log takes no appends: no answer for 6 s")
+    log.gate.set()
+    assert await device.acknowledged(1) == [1]
+    assert gateway.health().ready
+
+
+async def test_an_array_weighs_as_much_as_its_records(
+    client: OpenClient, gateway: Gateway, log: MemoryLog
+) -> None:
+    device = await client()
+    log.gate.clear()
+    device.publish(1, "[" + '{"a":1},' * 500 + "{}]")
+    await until(lambda: gateway.appender.full)
+    log.gate.set()
+    assert await device.acknowledged(1) == [1]
+    assert not gateway.appender.full
 
 
 async def test_a_flood_is_stopped_at_a_window_and_goes_on_afterwards(

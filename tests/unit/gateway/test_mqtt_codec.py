@@ -171,7 +171,6 @@ def test_garbage_raises_nothing_but_a_protocol_error(start: bytes, garbage: byte
         decoded(Decoder(100), [start + garbage])
 
 
-@settings(max_examples=300)
 @given(st.data())
 def test_damaged_packets_raise_nothing_but_a_protocol_error(data: st.DataObject) -> None:
     version = data.draw(st.sampled_from([V311, V5]))

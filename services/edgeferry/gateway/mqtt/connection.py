@@ -12,7 +12,7 @@ from typing import Final, cast
 
 from edgeferry.core.errors import EdgeferryError, InvalidPayload, PayloadTooLarge
 from edgeferry.core.record import Outgoing
-from edgeferry.gateway.appender import Appender
+from edgeferry.gateway.appender import Appender, weight
 from edgeferry.gateway.context import GatewayContext
 from edgeferry.gateway.mqtt.decoder import Decoder
 from edgeferry.gateway.mqtt.packets import (
@@ -34,7 +34,7 @@ PACKET_OVERHEAD: Final = 1024
 WINDOW_PUBLISHES: Final = 1024
 """Publishes that wait for the log before we stop reading: above the receive maximum, so that
 an MQTT 5 client that breaks it is told so."""
-WINDOW_BYTES: Final = 1024 * 1024
+WINDOW_BYTES: Final = 4 * 1024 * 1024
 
 _WINDOW, _PROCESS, _WRITE, _CLOSED = 1, 2, 4, 8
 
@@ -224,9 +224,8 @@ class Connection(asyncio.Protocol):
         session = self._session
         topic = session.admit(packet)
         payload = packet.payload
-        size = len(payload) + 1
+        before = len(batch.records)
         batch.publishes += 1
-        batch.size += size
         if packet.qos:
             batch.with_ack += 1
         device = session.device
@@ -242,8 +241,10 @@ class Connection(asyncio.Protocol):
             self._refuse(packet, topic, error, batch)
         else:
             batch.understood += 1
-            batch.understood_size += size - 1
+            batch.understood_size += len(payload)
             batch.acks += session.acknowledgement(packet)
+        size = weight(len(payload), len(batch.records) - before)
+        batch.size += size
         self._waiting_publishes += 1
         self._waiting_bytes += size
         if self._waiting_publishes >= WINDOW_PUBLISHES or self._waiting_bytes >= WINDOW_BYTES:
@@ -286,7 +287,8 @@ class Connection(asyncio.Protocol):
             self.end(Reason.SERVER_BUSY, f"nothing can be acknowledged: {error}")
         elif batch.acks and self._ended is None and self._transport is not None:
             self._transport.write(bytes(batch.acks))
-        if self._held & _WINDOW and 2 * self._waiting_publishes < WINDOW_PUBLISHES:
+        few = 2 * self._waiting_publishes < WINDOW_PUBLISHES
+        if few and 2 * self._waiting_bytes < WINDOW_BYTES:
             self._release(_WINDOW)
 
     # --- flow
