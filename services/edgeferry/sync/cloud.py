@@ -70,7 +70,7 @@ class CloudSync:
         )
         self._limits = limits
         self._sessions = Sessions(edges=self._edges, parts=parts, limits=limits)
-        self._serving: set[asyncio.Task[None]] = set()
+        self._serving: dict[asyncio.Task[None], list[Session]] = {}
         self._server: grpc.aio.Server | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._stopping = False
@@ -110,6 +110,9 @@ class CloudSync:
     async def stop(self) -> None:
         """Ends every session after its append under way."""
         self._stopping = True
+        for serving, sessions in self._serving.items():
+            if not sessions:  # no hello yet
+                serving.cancel()
         for session in self._sessions.all():
             session.end(SessionEnded(Goodbye.STOPPING, "the Cloud stops"))
         if self._watcher is not None:
@@ -150,6 +153,8 @@ class CloudSync:
         return EdgeStatus(edge.id, edge.name, False, lanes)
 
     async def _handle(self, _frames: object, context: grpc.aio.ServicerContext) -> None:
+        if self._stopping:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the Cloud stops")
         sessions: list[Session] = []
         # A task of its own: gRPC cancels the handler when the connection breaks, and an
         # append under way must then still be waited for.
@@ -157,7 +162,7 @@ class CloudSync:
             self._sessions.serve(ContextStream(context), context.peer(), sessions.append),
             name="sync session",
         )
-        self._serving.add(serving)
+        self._serving[serving] = sessions
         serving.add_done_callback(self._served)
         try:
             await asyncio.shield(serving)
@@ -170,7 +175,7 @@ class CloudSync:
             await context.abort(refused.code, str(refused))
 
     def _served(self, serving: "asyncio.Task[None]") -> None:
-        self._serving.discard(serving)
+        del self._serving[serving]
         if not serving.cancelled():
             serving.exception()  # the handler tells it; when it has gone, nobody needs it
 

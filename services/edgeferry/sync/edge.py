@@ -25,6 +25,7 @@ from edgeferry.sync.sync_pb2 import Begin, Frame, Goodbye, Hello, Start
 
 _HANDSHAKE_SECONDS = 30.0
 _LOOK_SECONDS = 2.0
+_STOP_SECONDS = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -115,12 +116,15 @@ class EdgeSync:
         ]
 
     async def stop(self) -> None:
+        """Ends a session in order; a connection that is still being made is dropped."""
         self._stopping.set()
-        if self._link is not None:
-            self._link.end(SessionEnded(Goodbye.STOPPING, "the Edge stops"))
+        if not self._tasks:
+            return
         connected, watching = self._tasks
         watching.cancel()
-        await asyncio.wait([connected], timeout=10)
+        if self._link is not None:
+            self._link.end(SessionEnded(Goodbye.STOPPING, "the Edge stops"))
+            await asyncio.wait([connected], timeout=_STOP_SECONDS)
         connected.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._drop_writer()

@@ -1,5 +1,6 @@
 """A peer that breaks the rules of the link ends its own session, clearly, and nothing else."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -183,3 +184,17 @@ async def test_lanes_of_a_newer_version_are_left_alone(peer: Peer) -> None:
     await peer.write(Frame(hello=hello))
     welcome = (await peer.read()).welcome
     assert [want.lane for want in welcome.wants] == [LANE]
+
+
+@pytest.mark.asyncio
+async def test_a_silent_connection_does_not_hold_up_the_clouds_stop(tmp_path: Path) -> None:
+    pair = Pair(tmp_path)
+    async with asyncio.timeout(5):
+        async with pair.cloud_runs():
+            assert pair.edge_settings.ca_file is not None
+            trust = grpc.ssl_channel_credentials(pair.edge_settings.ca_file.read_bytes())
+            channel = grpc.aio.secure_channel(pair.edge_settings.address, trust)
+            call = channel.stream_stream(handshake.METHOD)()
+            await call.wait_for_connection()
+        call.cancel()
+        await channel.close()
