@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,8 @@ from edgeferry.tools.topics import apply_topics
 RUNNING_FILE = "running.json"
 _DEFAULT_CHAINS = {"edge": "edge_root", "cloud": "cloud_root"}
 _SITE_START_SECONDS = 120.0
+_LINK_SECONDS = 15.0
+_LINK_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +169,19 @@ class _Up:
         async with asyncio.TaskGroup() as group:
             for site in sites:
                 group.create_task(self._supervisor.start(site))
+        await self._until_linked(made.edge.http.port)
         self._made = made
         self._changed()
         self._tell(made)
+
+    async def _until_linked(self, edge_http: int) -> None:
+        """The Edge is ready without the Cloud; here people expect the link to be up too."""
+        deadline = self._clock.monotonic() + _LINK_SECONDS
+        while await asyncio.to_thread(_not_linked, f"http://{_at(edge_http)}/readyz"):
+            if self._clock.monotonic() > deadline:
+                _say("the Edge has not reached the Cloud yet; it goes on trying")
+                return
+            await asyncio.sleep(_LINK_POLL_SECONDS)
 
     def _site(self, settings: Settings, made: Demonstration) -> ChildProcess:
         data = self._options.data
@@ -232,6 +245,15 @@ class _Up:
 def _as_name_or_path(chain: str) -> str:
     """A path is made absolute: the sites run in their own folders."""
     return str(Path(chain).resolve()) if os.sep in chain or chain.endswith(".yaml") else chain
+
+
+def _not_linked(readyz: str) -> str:
+    """What the Edge's link says that keeps it from the Cloud; empty when nothing does."""
+    try:
+        with urllib.request.urlopen(readyz, timeout=5) as answer:
+            return str(orjson.loads(answer.read())["parts"]["sync"]["detail"])
+    except OSError as error:
+        return str(error)
 
 
 def _at(port: int) -> str:
