@@ -88,10 +88,10 @@ class LocalServer:
 
     async def wait(self) -> int:
         """Return its exit code when it has ended, 0 when it was started by another process."""
-        while self._find() is not None:
-            await asyncio.sleep(_WATCH_SECONDS)
-        # a zombie is not found any more, and still wants to be reaped
-        return self._process.wait() if self._process is not None else 0
+        process = self._find()
+        if process is not None:
+            await self._until_ended(process)
+        return (self._process.returncode or 0) if self._process is not None else 0
 
     async def stop(self) -> None:
         """End it in order, by force when it does not listen."""
@@ -102,10 +102,10 @@ class LocalServer:
             process.terminate()
             try:
                 async with asyncio.timeout(self._options.stop_timeout):
-                    await self.wait()
+                    await self._until_ended(process)
             except TimeoutError:
                 process.kill()
-                await self.wait()
+                await self._until_ended(process)
         self._pid_file.unlink(missing_ok=True)
 
     async def answers(self) -> bool:
@@ -123,7 +123,7 @@ class LocalServer:
     def _find(self) -> psutil.Process | None:
         own = self._process
         try:
-            if own is not None and own.poll() is None:  # poll reaps it
+            if own is not None and own.poll() is None:
                 return psutil.Process(own.pid)
             process = psutil.Process(int(self._pid_file.read_text()))
             # a pid is given again to others: only the folder in its arguments makes it ours
@@ -132,6 +132,21 @@ class LocalServer:
         except (FileNotFoundError, ValueError, psutil.Error):
             pass
         return None
+
+    async def _until_ended(self, process: psutil.Process) -> None:
+        while self._runs(process):
+            await asyncio.sleep(_WATCH_SECONDS)
+
+    def _runs(self, process: psutil.Process) -> bool:
+        # a process that is ending has no arguments any more, and still holds its ports
+        own = self._process
+        if own is not None and own.pid == process.pid:
+            return own.poll() is None
+        try:
+            ended = process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
+            return process.is_running() and not ended
+        except psutil.NoSuchProcess:
+            return False
 
     async def _prepare_and_spawn(self) -> None:
         if _UNUSABLE & set(str(self._folder)):
