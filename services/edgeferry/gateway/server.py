@@ -1,7 +1,6 @@
 """The gateway as a service: the MQTT listener and what all its connections share."""
 
 import asyncio
-import contextlib
 import errno
 import logging
 import ssl
@@ -84,8 +83,8 @@ class Gateway:
         self._server.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._sweeper
+            await asyncio.wait([self._sweeper])
+            self._sweeper = None
         await self.appender.stop(_DRAIN_SECONDS)
         for connection in list(self._sessions.all):
             connection.end(Reason.SERVER_SHUTTING_DOWN, "the gateway is stopping")

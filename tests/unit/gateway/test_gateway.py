@@ -474,8 +474,31 @@ async def test_stopping_finishes_what_waits_and_says_goodbye(
     assert await new.closed()
     assert await old.closed()
     await stopping
-    assert gateway.health().ready is False
+    assert gateway.health() == (True, False, "not started")
     assert gateway.address == ""
+
+
+async def test_a_gateway_can_be_started_again(
+    client: OpenClient, gateway: Gateway, log: MemoryLog
+) -> None:
+    await gateway.stop()
+    await gateway.start()
+    device = await client()
+    device.publish(1, '{"t": 1}')
+    assert await device.acknowledged(1) == [1]
+
+
+async def test_what_the_log_does_not_take_before_the_end_is_not_acknowledged(
+    client: OpenClient, gateway: Gateway, log: MemoryLog
+) -> None:
+    device = await client(V5)
+    log.gate.clear()
+    device.publish(1, '{"t": 1}')
+    await device.silent()
+    await gateway.appender.stop(0.01)
+    assert (await device.receive()).codes == b"\x89"
+    assert await device.closed()
+    assert log.records == []
 
 
 async def test_a_taken_port_is_told_with_what_to_do(gateway: Gateway, log: MemoryLog) -> None:
