@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from edgeferry.core.chain import Chain, ChainNode
-from edgeferry.core.errors import Later, Never, RecordTooLarge, Stop
+from edgeferry.core.errors import Later, Never, RecordTooLarge, Stop, Undecodable
 from edgeferry.core.message import RuleMessage
 from edgeferry.core.node import ERROR_KEY, FAILURE, SUCCESS, Leaving, NodeSpec, Output, failure
 from edgeferry.core.record import HEADER_TYPE, Headers, Outgoing, Record
@@ -128,20 +128,22 @@ class RuleNodeProcessor:
     ) -> None:
         """Route by the ``type`` header; the bytes pass on untouched."""
         found: dict[bytes, tuple[str, ...]] = {}
-        append = outputs.records.append
+        append, largest = outputs.records.append, self._site.max_record_bytes
         for record in records:
             kind = _type_of(record)
             if kind is None:
-                try:
-                    kind = decode_message(record.value).type.encode()
-                except Never as error:
-                    outputs.dead.append(Dead(record, error))
+                message = _decoded(record, outputs)
+                if message is None:
                     continue
+                kind = message.type.encode()
             topics = found.get(kind)
             if topics is None:
                 topics = found[kind] = self._topics_of(by_type(kind.decode(errors="replace")))
             if record.value is None:
-                outputs.dead.append(Dead(record, Never("empty value")))
+                outputs.dead.append(Dead(record, Undecodable("empty value")))
+                continue
+            if len(record.value) > largest:
+                outputs.dead.append(Dead(record, self._too_large(record.value)))
                 continue
             for topic in topics:
                 append(Outgoing(topic, record.key, record.value, record.headers))
@@ -156,25 +158,27 @@ class RuleNodeProcessor:
     ) -> None:
         config = self._config
         for record in records:
+            message = _decoded(record, outputs)
+            if message is None:
+                continue
             try:
-                message = decode_message(record.value)
                 leaving = list(process(message, config))
             except (Later, Stop):
                 raise
-            except Exception as error:  # whatever a node raises concerns this message alone
-                if not isinstance(error, Never):
-                    log.exception("%s raised", self.name)
+            except Never as error:
+                leaving = [failure(message, str(error))]
+            except Exception as error:  # a bug of the node costs this message alone
+                log.exception("%s raised", self.name)
                 outputs.dead.append(Dead(record, error))
-            else:
-                self._leave(record, message, leaving, outputs)
+                continue
+            self._leave(record, message, leaving, outputs)
 
     async def _batch(self, records: Sequence[Record], outputs: Outputs) -> None:
         good: list[tuple[Record, RuleMessage]] = []
         for record in records:
-            try:
-                good.append((record, decode_message(record.value)))
-            except Never as error:
-                outputs.dead.append(Dead(record, error))
+            message = _decoded(record, outputs)
+            if message is not None:
+                good.append((record, message))
         if not good:
             return
         messages = [message for _, message in good]
@@ -199,6 +203,9 @@ class RuleNodeProcessor:
             except Never as worse:
                 outputs.dead.append(Dead(record, worse))
         except Never as error:
+            outputs.dead.append(Dead(record, error))
+        except Exception as error:  # what the node made cannot be encoded
+            log.exception("%s left something odd", self.name)
             outputs.dead.append(Dead(record, error))
 
     def _outgoing(
@@ -226,10 +233,12 @@ class RuleNodeProcessor:
                 value = encode_cloud_event(item.event)
                 made.append(Outgoing(topic, record.key, value, record.headers))
             if len(value) > self._site.max_record_bytes:
-                raise RecordTooLarge(
-                    f"{len(value)} bytes are above the limit of {self._site.max_record_bytes}"
-                )
+                raise self._too_large(value)
         return made
+
+    def _too_large(self, value: bytes) -> RecordTooLarge:
+        limit = self._site.max_record_bytes
+        return RecordTooLarge(f"{len(value)} bytes are above the limit of {limit}")
 
     def _topics_of(self, relation: str) -> tuple[str, ...]:
         found = self._routes.get(relation)
@@ -247,6 +256,15 @@ class RuleNodeProcessor:
             reason = output.message.metadata.get(ERROR_KEY, "no reason given")
             raise NodeFailure(f"node {self.node}: {reason}")
         self._site.ended(self.chain, self.node, output.relation, 1)
+
+
+def _decoded(record: Record, outputs: Outputs) -> RuleMessage | None:
+    """None: it cannot be decoded, and is among the dead."""
+    try:
+        return decode_message(record.value)
+    except Never as error:
+        outputs.dead.append(Dead(record, error))
+        return None
 
 
 def _type_of(record: Record) -> bytes | None:
