@@ -19,6 +19,7 @@ from edgeferry.core.merge import (
     LATEST_SLOTS,
     latest_timestamp,
     newest_allowed_for_latest,
+    wins_latest,
 )
 from edgeferry.core.node import TimeseriesWrite
 from edgeferry.store.cassandra_cache import (
@@ -171,7 +172,7 @@ class Planner:
             return
         if latest.stamp == UNKNOWN_STAMP:
             latest.stamp = known
-        if write.stamp > latest.stamp:
+        if wins_latest(write.ts, write.stamp, latest.ts, latest.stamp):
             latest.stamp = write.stamp
             plan.newest[latest] = (write.ts, question.kind, question.cell)
 

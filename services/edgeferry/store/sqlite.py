@@ -80,6 +80,7 @@ class SqliteStore:
             raise
 
     async def stop(self) -> None:
+        self._writer.refuse()
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:

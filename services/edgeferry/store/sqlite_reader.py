@@ -32,9 +32,9 @@ class SqliteReader:
         self._local = threading.local()
 
     def close(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True)
-            self._pool = None
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=True)
         for connection in self._connections:
             connection.close()
         self._connections.clear()

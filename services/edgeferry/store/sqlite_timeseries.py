@@ -7,7 +7,7 @@ from typing import Literal
 from edgeferry.core.clock import Clock
 from edgeferry.core.errors import Unstorable
 from edgeferry.core.kv import TsEntry
-from edgeferry.core.merge import newest_allowed_for_latest
+from edgeferry.core.merge import newest_allowed_for_latest, wins_latest
 from edgeferry.core.node import TimeseriesWrite
 from edgeferry.store.metrics import StoreMetrics
 from edgeferry.store.sqlite_ids import SqliteIds
@@ -16,8 +16,8 @@ from edgeferry.store.sqlite_values import VALUE_SQL, cell_of, value_of
 from edgeferry.store.sqlite_writer import Cell, Insert, Job, SqliteWriter
 from edgeferry.store.values import check_writes
 
-PURGE_EVERY_SECONDS = 60.0
-PURGE_ROWS = 5000
+PURGE_EVERY_SECONDS = 1.0
+PURGE_ROWS = 50_000
 
 UPSERT_HISTORY = Insert(
     "INSERT INTO history (entity, key, ts, stamp, kind, value, expires)",
@@ -98,7 +98,7 @@ class SqliteTimeseries:
     def _encode(self, writes: Sequence[TimeseriesWrite]) -> tuple[Job, int]:
         """The rows, and how many values are too far ahead for latest."""
         history: list[Cell] = []
-        newest: dict[tuple[int, int], tuple[Cell, ...]] = {}
+        newest: dict[tuple[int, int], tuple[int, int, int, Cell]] = {}
         limit = newest_allowed_for_latest(self._clock.now_ms())
         future = 0
         for index, write in enumerate(writes):
@@ -110,14 +110,14 @@ class SqliteTimeseries:
         if history:
             job.add(UPSERT_HISTORY, history)
         if newest:
-            job.add(UPSERT_LATEST, [cell for row in newest.values() for cell in row])
+            job.add(UPSERT_LATEST, [c for row in newest.items() for part in row for c in part])
         return job, future
 
     def _encode_one(
         self,
         write: TimeseriesWrite,
         history: list[Cell],
-        newest: dict[tuple[int, int], tuple[Cell, ...]],
+        newest: dict[tuple[int, int], tuple[int, int, int, Cell]],
         limit: int,
     ) -> int:
         """Add the rows of one write; the number of its values that are too far ahead."""
@@ -134,8 +134,8 @@ class SqliteTimeseries:
             if into_latest and not ahead:
                 place = (entity, key)
                 known = newest.get(place)
-                if known is None or (ts, stamp) > known[2:4]:
-                    newest[place] = (entity, key, ts, stamp, kind, cell)
+                if known is None or wins_latest(ts, stamp, *known[:2]):
+                    newest[place] = (ts, stamp, kind, cell)
         return len(values) if ahead else 0
 
     async def latest(

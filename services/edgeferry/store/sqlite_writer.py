@@ -78,13 +78,19 @@ class SqliteWriter:
         self._queue: SimpleQueue[_Pending | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._connection: sqlite3.Connection | None = None
+        self._taking = False
 
     def open(self) -> sqlite3.Connection:
         """Open the file and start the thread. Raises StoreUnusable, StoreUnavailable."""
         self._connection = open_for_writing(self._path)
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
+        self._taking = True
         return self._connection
+
+    def refuse(self) -> None:
+        """Take no more jobs; called in the event loop's thread before ``close``."""
+        self._taking = False
 
     def close(self) -> None:
         """Write what was handed in, then close."""
@@ -97,8 +103,9 @@ class SqliteWriter:
             self._connection = None
 
     async def write(self, job: Job) -> None:
-        """Return when the job is durable. Raises StoreUnavailable: nothing of it stands."""
-        if self._thread is None:
+        """Return when the job is durable. Raises StoreUnavailable, StoreUnusable:
+        nothing of it stands."""
+        if not self._taking:
             raise StoreUnavailable(f"{self._path} is not open")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()

@@ -9,12 +9,12 @@ import pytest
 import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.store.behaviour import DEVICE, StoreBehaviour, T, any_order
 
 from edgeferry.core.clock import ManualClock
 from edgeferry.core.store import Store
 from edgeferry.runtime.settings import StoreSettings
 from edgeferry.store import open_store
+from tests.unit.store.behaviour import DEVICE, StoreBehaviour, T, any_order
 
 COLUMNS = ("bool_v", "str_v", "long_v", "dbl_v", "json_v")
 

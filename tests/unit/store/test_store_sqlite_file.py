@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tests.unit.store.behaviour import DEVICE, STAMP, T, all_history, write
 
 from edgeferry.core.clock import ManualClock
 from edgeferry.core.errors import StoreUnavailable, StoreUnusable
@@ -20,6 +19,7 @@ from edgeferry.core.kv import TsEntry
 from edgeferry.core.store import Store
 from edgeferry.runtime.settings import StoreSettings
 from edgeferry.store import open_store
+from tests.unit.store.behaviour import DEVICE, STAMP, T, all_history, write
 
 
 def store_in(folder: Path, clock: ManualClock | None = None) -> Store:
