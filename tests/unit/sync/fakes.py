@@ -98,32 +98,32 @@ class MemoryWriter:
 
 class MemoryReader:
     def __init__(self, log: MemoryLog) -> None:
-        self._log = log
+        self.log = log
         self.away = False
 
     async def ends(self, topic: str) -> Mapping[int, PartitionEnds]:
         self._check()
         return {
-            number: PartitionEnds(self._log.starts.get((topic, number), 0), len(rows))
-            for number, rows in enumerate(self._log.partitions[topic])
+            number: PartitionEnds(self.log.starts.get((topic, number), 0), len(rows))
+            for number, rows in enumerate(self.log.partitions[topic])
         }
 
     async def read(
         self, topic: str, partition: int, offset: int, max_bytes: int, wait_ms: int
     ) -> Sequence[Record]:
         self._check()
-        if offset < self._log.starts.get((topic, partition), 0):
+        if offset < self.log.starts.get((topic, partition), 0):
             raise OffsetOutOfRange(f"{topic}-{partition} at {offset}")
-        rows = self._log.partitions[topic][partition]
+        rows = self.log.partitions[topic][partition]
         deadline = asyncio.get_running_loop().time() + wait_ms / 1000
         while offset >= len(rows):
             left = deadline - asyncio.get_running_loop().time()
             if left <= 0:
                 return []
-            self._log.grown.clear()
+            self.log.grown.clear()
             try:
                 async with asyncio.timeout(left):
-                    await self._log.grown.wait()
+                    await self.log.grown.wait()
             except TimeoutError:
                 return []
         found: list[Record] = []
@@ -137,11 +137,11 @@ class MemoryReader:
 
     async def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> None:
         self._check()
-        self._log.committed.setdefault((group, topic), {}).update(offsets)
+        self.log.committed.setdefault((group, topic), {}).update(offsets)
 
     async def committed(self, group: str, topic: str) -> Mapping[int, int]:
         self._check()
-        return dict(self._log.committed.get((group, topic), {}))
+        return dict(self.log.committed.get((group, topic), {}))
 
     def _check(self) -> None:
         if self.away:
