@@ -9,9 +9,17 @@ from edgeferry.store.options import StoreOptions
 
 
 def open_store(
-    *, settings: StoreOptions, data: Path, clock: Clock, metrics: StoreMetrics | None = None
+    *,
+    settings: StoreOptions,
+    data: Path,
+    clock: Clock,
+    metrics: StoreMetrics | None = None,
+    read_only: bool = False,
 ) -> Store:
     """A store that is not started yet. ``data``: the folder of all local state.
+
+    ``read_only``: for tools beside the running site. Local files have one owner, which alone
+    writes; Cassandra is shared anyway.
 
     The driver of the other kind is not even imported: an embedded Edge stays small."""
     chosen = metrics or NoMetrics()
@@ -21,4 +29,4 @@ def open_store(
         return CassandraStore(settings=settings.cassandra, clock=clock, metrics=chosen)
     from edgeferry.store.sqlite import SqliteStore
 
-    return SqliteStore(folder=data, clock=clock, metrics=chosen)
+    return SqliteStore(folder=data, clock=clock, metrics=chosen, read_only=read_only)

@@ -8,7 +8,7 @@ from edgeferry.core.clock import Clock
 from edgeferry.core.store import Position
 from edgeferry.store.metrics import StoreMetrics
 from edgeferry.store.sqlite_attributes import SqliteAttributes
-from edgeferry.store.sqlite_file import FileLock, meaning_of
+from edgeferry.store.sqlite_file import FileLock, check_readable, meaning_of
 from edgeferry.store.sqlite_ids import SqliteIds
 from edgeferry.store.sqlite_reader import SqliteReader
 from edgeferry.store.sqlite_timeseries import SqliteTimeseries
@@ -45,9 +45,13 @@ class SqliteStore:
 
     start raises StoreUnusable (Stop) when the folder cannot be written, another process
     has it, or the file is damaged, foreign or of a newer format; StoreUnavailable (Later)
-    for what passes."""
+    for what passes. ``read_only``: beside the process that owns the folder; saving raises
+    StoreUnavailable."""
 
-    def __init__(self, *, folder: Path, clock: Clock, metrics: StoreMetrics) -> None:
+    def __init__(
+        self, *, folder: Path, clock: Clock, metrics: StoreMetrics, read_only: bool = False
+    ) -> None:
+        self._read_only = read_only
         path = self._path = folder / "store.db"
         self._lock = FileLock(folder / "store.lock")
         self._reader = SqliteReader(path=path)
@@ -67,6 +71,10 @@ class SqliteStore:
         await asyncio.to_thread(self._open)
 
     def _open(self) -> None:
+        if self._read_only:
+            check_readable(self._path)
+            self._reader.open()
+            return
         self._lock.acquire()
         try:
             connection = self._writer.open()

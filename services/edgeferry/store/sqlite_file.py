@@ -3,6 +3,7 @@
 import fcntl
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from edgeferry.core.errors import EdgeferryError, StoreUnavailable, StoreUnusable
@@ -109,6 +110,21 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def check_readable(path: Path) -> None:
+    """For a process beside the one that owns the file. Raises StoreUnavailable when there is
+    no store yet, StoreUnusable as open_for_writing does."""
+    if not path.exists():
+        raise StoreUnavailable(f"{path} does not exist yet")
+    try:
+        with closing(open_for_reading(path)) as connection:
+            application, version, _ = _format_of(connection)
+    except sqlite3.Error as error:
+        raise meaning_of(error, path) from error
+    if application == 0:
+        raise StoreUnavailable(f"{path} is not made yet")
+    _refuse_foreign(path, application, version)
+
+
 def open_for_reading(path: Path) -> sqlite3.Connection:
     connection = _connect(path)
     connection.execute("PRAGMA query_only = ON")
@@ -134,17 +150,28 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _check_format(connection: sqlite3.Connection, path: Path) -> None:
-    application = int(connection.execute("PRAGMA application_id").fetchone()[0])
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    tables = int(connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
+    application, version, tables = _format_of(connection)
     if tables == 0 and application == 0:
         connection.executescript(
             f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION_ID};"
             f"PRAGMA user_version = {FORMAT}; COMMIT;"
         )
-    elif application != APPLICATION_ID:
+    else:
+        _refuse_foreign(path, application, version)
+
+
+def _format_of(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    """Application id, format and number of tables."""
+    application = int(connection.execute("PRAGMA application_id").fetchone()[0])
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    tables = int(connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
+    return application, version, tables
+
+
+def _refuse_foreign(path: Path, application: int, version: int) -> None:
+    if application != APPLICATION_ID:
         raise StoreUnusable(f"{path} is not a store of edgeferry: choose another data folder")
-    elif version > FORMAT:
+    if version > FORMAT:
         raise StoreUnusable(
             f"{path} has format {version}, made by a newer edgeferry; this one knows {FORMAT}: "
             "use the newer version"

@@ -106,7 +106,7 @@ class SqliteWriter:
         """Return when the job is durable. Raises StoreUnavailable, StoreUnusable:
         nothing of it stands."""
         if not self._taking:
-            raise StoreUnavailable(f"{self._path} is not open")
+            raise StoreUnavailable(f"{self._path} is not open for writing")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         self._queue.put(_Pending(job, loop, done))

@@ -57,6 +57,31 @@ async def test_a_second_process_on_the_same_folder_is_refused(tmp_path: Path, st
 
 
 @pytest.mark.asyncio
+async def test_a_tool_reads_beside_the_owner_and_cannot_write(tmp_path: Path, store: Store) -> None:
+    device = new_entity_id()
+    await store.timeseries.save([write(device, v=1)])
+    beside = open_store(
+        settings=StoreSettings(), data=tmp_path, clock=ManualClock(T), read_only=True
+    )
+    await beside.start()
+    await store.timeseries.save([write(device, T + 1, STAMP + 1, v=2)])
+    assert await beside.timeseries.latest(DEVICE, device) == [TsEntry("v", T + 1, 2)]
+    with pytest.raises(StoreUnavailable, match="not open for writing"):
+        await beside.timeseries.save([write(device, v=3)])
+    await beside.stop()
+
+
+@pytest.mark.asyncio
+async def test_a_tool_finds_no_store_where_none_was_made(tmp_path: Path) -> None:
+    beside = open_store(
+        settings=StoreSettings(), data=tmp_path, clock=ManualClock(T), read_only=True
+    )
+    with pytest.raises(StoreUnavailable, match="does not exist yet"):
+        await beside.start()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.asyncio
 async def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreUnusable, match="choose another data folder"):
