@@ -125,7 +125,7 @@ def choose_ports(
         elif port is None and usual not in chosen.values() and is_free(usual):
             port = usual
         else:
-            port = _next_free(usual, chosen)
+            port = _next_free(default, chosen)
             if asked.get(option) is None:
                 notes.append(f"port {usual} is taken: {option} is on {port} instead")
         chosen[option] = port

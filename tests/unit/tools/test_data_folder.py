@@ -1,0 +1,85 @@
+"""The data folder of ``edgeferry up``: who holds it, which ports it takes."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from edgeferry.core.errors import InvalidSettings
+from edgeferry.tools.data_folder import (
+    DEFAULT_PORTS,
+    DataFolderHeld,
+    PortTaken,
+    Remembered,
+    choose_ports,
+    held,
+)
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with closing(socket.socket()) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_a_second_holder_is_refused_with_the_first_ones_pid(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from edgeferry.tools.data_folder import held\n"
+        "with held(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(DataFolderHeld, match=f"process {other.pid}"), held(tmp_path):
+            pass
+        other.stdin.close()
+        other.wait()
+    with held(tmp_path):
+        assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+
+
+def test_a_port_that_was_asked_for_and_is_taken_is_an_error(taken_port: int) -> None:
+    with pytest.raises(PortTaken, match=f"port {taken_port} is taken.*--edge-http"):
+        choose_ports({"edge-http": taken_port}, {})
+
+
+def test_a_usual_port_that_is_taken_gives_way_to_a_free_one_and_says_so(taken_port: int) -> None:
+    ports, notes = choose_ports({}, {**DEFAULT_PORTS, "sync": taken_port})
+    assert ports["sync"] != taken_port
+    assert f"port {taken_port} is taken: sync is on {ports['sync']} instead" in notes
+
+
+def test_port_0_takes_a_free_one_without_a_word() -> None:
+    ports, notes = choose_ports(dict.fromkeys(DEFAULT_PORTS, 0), {})
+    assert len(set(ports.values())) == len(DEFAULT_PORTS)
+    assert notes == []
+
+
+def test_ports_of_the_last_start_are_taken_again() -> None:
+    first, _ = choose_ports(dict.fromkeys(DEFAULT_PORTS, 0), {})
+    again, notes = choose_ports({}, first)
+    assert (again, notes) == (first, [])
+
+
+def test_what_is_remembered_reads_back(tmp_path: Path) -> None:
+    remembered = Remembered({"sync": 7070}, {"edge": "edge_root"}, "key")
+    remembered.write(tmp_path)
+    assert Remembered.read(tmp_path) == remembered
+
+
+def test_a_broken_memory_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "up.json").write_text("{")
+    with pytest.raises(InvalidSettings, match=r"is broken.*remove it"):
+        Remembered.read(tmp_path)
