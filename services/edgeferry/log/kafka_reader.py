@@ -1,11 +1,12 @@
 """Reads a Kafka partition by offset, without joining a group (sync, tools)."""
 
+import asyncio
 import contextlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 import aiokafka
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError, UnknownTopicOrPartitionError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from edgeferry.core.errors import LogUnavailable, OffsetOutOfRange
@@ -26,6 +27,7 @@ class KafkaReader:
         self._positions: dict[TopicPartition, int] = {}
         self._metadata: aiokafka.AIOKafkaConsumer | None = None
         self._groups: dict[str, aiokafka.AIOKafkaConsumer] = {}
+        self._opening = asyncio.Lock()  # or two callers would open the same, and lose one
 
     @property
     def name(self) -> str:
@@ -47,8 +49,9 @@ class KafkaReader:
     async def ends(self, topic: str) -> Mapping[int, PartitionEnds]:
         """See ``LogReader.ends``."""
         async with _errors(self._bootstrap):
-            if self._metadata is None:
-                self._metadata = await self._started(None)
+            async with self._opening:
+                if self._metadata is None:
+                    self._metadata = await self._started(None)
             consumer = self._metadata
             partitions = await consumer._client._wait_on_metadata(topic)
             tps = [TopicPartition(topic, partition) for partition in partitions]
@@ -111,20 +114,21 @@ class KafkaReader:
             )
 
     async def _consumer(self, tp: TopicPartition) -> aiokafka.AIOKafkaConsumer:
-        consumer = self._open.get(tp)
-        if consumer is None:
-            consumer = await self._started(None)
-            consumer.assign([tp])
-            self._open[tp] = consumer
-            if len(self._open) > _OPEN_PARTITIONS:
-                await self._close(next(iter(self._open)))
-        self._open.move_to_end(tp)
-        return consumer
+        async with self._opening:
+            if tp not in self._open:
+                if len(self._open) >= _OPEN_PARTITIONS:
+                    await self._close(next(iter(self._open)))
+                consumer = await self._started(None)
+                consumer.assign([tp])
+                self._open[tp] = consumer
+            self._open.move_to_end(tp)
+            return self._open[tp]
 
     async def _group_consumer(self, group: str) -> aiokafka.AIOKafkaConsumer:
-        if group not in self._groups:
-            self._groups[group] = await self._started(group)
-        return self._groups[group]
+        async with self._opening:
+            if group not in self._groups:
+                self._groups[group] = await self._started(group)
+            return self._groups[group]
 
     async def _started(self, group: str | None) -> aiokafka.AIOKafkaConsumer:
         consumer = aiokafka.AIOKafkaConsumer(
@@ -158,6 +162,10 @@ async def _errors(bootstrap: str) -> AsyncIterator[None]:
     except OffsetOutOfRangeError as error:
         raise OffsetOutOfRange(
             f"the log no longer holds this offset: {error}; what was there is lost"
+        ) from error
+    except UnknownTopicOrPartitionError as error:
+        raise LogUnavailable(
+            f"Kafka at {bootstrap} has no such topic: run `edgeferry topics apply`"
         ) from error
     except (KafkaError, OSError, TimeoutError) as error:
         raise LogUnavailable(f"Kafka at {bootstrap}: {error!r}") from error
