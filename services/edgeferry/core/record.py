@@ -39,7 +39,8 @@ class LogWriter(Protocol):
 
     @property
     def max_record_bytes(self) -> int:
-        """Key, value and headers together may not be larger."""
+        """A value may not be larger, dead letters excepted: they carry a whole record. Key
+        and headers have room beside it."""
         ...
 
     async def append(self, records: Sequence[Outgoing]) -> None:

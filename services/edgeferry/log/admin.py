@@ -19,6 +19,9 @@ from edgeferry.core.errors import LogUnavailable, Stop
 from edgeferry.log.topics import TopicSettings
 
 _TIMEOUT = 15.0
+_MAX_BATCH_BYTES = 2 * 1024 * 1024
+_MAX_DEAD_LETTER_BYTES = 2 * _MAX_BATCH_BYTES
+"""A dead letter carries a whole record of another topic."""
 
 
 class PartitionLag(NamedTuple):
@@ -192,5 +195,8 @@ def _config(topic: TopicSettings) -> dict[str, str]:
         "retention.ms": "-1" if forever else str(topic.retention_ms),
         "retention.bytes": "-1",
         "cleanup.policy": "delete",
+        "max.message.bytes": str(
+            _MAX_DEAD_LETTER_BYTES if topic.value == "DeadLetter" else _MAX_BATCH_BYTES
+        ),
         "segment.bytes": str(64 * 1024 * 1024),
     }

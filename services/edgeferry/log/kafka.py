@@ -15,15 +15,21 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import aiokafka
-from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+)
 from aiokafka.partitioner import murmur2
 
 from edgeferry.core.clock import Clock
 from edgeferry.core.errors import LogUnavailable, RecordTooLarge
 from edgeferry.core.record import Outgoing
+from edgeferry.log.topics import DEAD_LETTERS
 
 MAX_RECORD_BYTES = 1_000_000
-"""Kept below the broker's message.max.bytes (1,048,588) with room for framing."""
+"""Well below what our topics take (``admin``), so key and headers have room beside it."""
 
 _BATCH_BYTES = 1_000_000
 _GROUP_BYTES = 8_000_000
@@ -33,6 +39,10 @@ _RETRY_SECONDS = 0.5
 _REQUEST_TIMEOUT_MS = 30_000
 
 log = logging.getLogger(__name__)
+
+
+class _UnknownTopic(Exception):
+    """Only its own caller has to wait for it."""
 
 
 class _Append(NamedTuple):
@@ -93,6 +103,8 @@ class KafkaWriter:
         if self._flusher is not None:
             await asyncio.wait([self._flusher], timeout=10)
             self._flusher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._flusher
         self._refuse(LogUnavailable("the log is closing"))
         await self._drop_producer()
 
@@ -105,7 +117,7 @@ class KafkaWriter:
         for record in records:
             size = len(record.value)
             total += size
-            if size > limit:
+            if size > limit and not record.topic.endswith(DEAD_LETTERS):
                 raise RecordTooLarge(
                     f"a record of {size} bytes for {record.topic} is above the limit of "
                     f"{limit} bytes"
@@ -124,21 +136,32 @@ class KafkaWriter:
             while self._waiting and size < _GROUP_BYTES:
                 group.append(self._waiting.popleft())
                 size += group[-1].size
-            try:
-                await self._send([record for entry in group for record in entry.records])
-            except MessageSizeTooLargeError as error:
+            await self._settle(group)
+
+    async def _settle(self, group: Sequence[_Append]) -> None:
+        try:
+            await self._send([record for entry in group for record in entry.records])
+        except (MessageSizeTooLargeError, _UnknownTopic) as error:
+            if isinstance(error, MessageSizeTooLargeError):
+                await self._drop_producer()  # the refused batch left a hole in its sequence
+            if len(group) > 1:  # one of them is to blame: each for itself
+                for entry in group:
+                    await self._settle([entry])
+            elif isinstance(error, MessageSizeTooLargeError):
                 _resolve(group, RecordTooLarge(str(error)))
-            except (KafkaError, OSError, TimeoutError) as error:
-                log.warning("appending to Kafka at %s failed: %r", self._bootstrap, error)
-                _resolve(group, LogUnavailable(f"Kafka at {self._bootstrap}: {error!r}"))
-                await self._drop_producer()
-            except asyncio.CancelledError:
-                _resolve(group, LogUnavailable("the log is closing"))
-                raise
-            except Exception as error:  # a bug: each caller gets it as it is
-                _resolve(group, error)
             else:
-                _resolve(group, None)
+                _resolve(group, LogUnavailable(f"Kafka at {self._bootstrap}: {error}"))
+        except (KafkaError, OSError, TimeoutError) as error:
+            log.warning("appending to Kafka at %s failed: %r", self._bootstrap, error)
+            _resolve(group, LogUnavailable(f"Kafka at {self._bootstrap}: {error!r}"))
+            await self._drop_producer()
+        except asyncio.CancelledError:
+            _resolve(group, LogUnavailable("the log is closing"))
+            raise
+        except Exception as error:  # a bug: each caller gets it as it is
+            _resolve(group, error)
+        else:
+            _resolve(group, None)
 
     async def _send(self, records: Sequence[Outgoing]) -> None:
         producer = await self._connected()
@@ -167,20 +190,30 @@ class KafkaWriter:
         self, producer: aiokafka.AIOKafkaProducer, batches: Sequence[tuple[str, int, Any]]
     ) -> None:
         sent: list[asyncio.Future[Any]] = []
+        failed: list[BaseException] = []
         try:
             for topic, partition, builder in batches:
                 sent.append(await _submit(producer, builder, topic, partition))
-        finally:
-            # also when a submission failed: their errors must be seen by somebody
-            results = await asyncio.gather(*sent, return_exceptions=True)
-        failed = [result for result in results if isinstance(result, BaseException)]
+        except KafkaError as error:
+            failed.append(error)
+        # also when a submission failed: their errors must be seen by somebody
+        results = await asyncio.gather(*sent, return_exceptions=True)
+        failed += [result for result in results if isinstance(result, BaseException)]
         if failed:
             raise failed[0]
 
     async def _count_partitions(self, producer: aiokafka.AIOKafkaProducer, topic: str) -> int:
-        found = await producer.partitions_for(topic)
+        # not producer.partitions_for(): it waits half a minute for a topic that is not there,
+        # and every other append behind it
+        client = producer.client
+        await client.add_topic(topic)
+        found = client.cluster.partitions_for_topic(topic)
         if not found:
-            raise KafkaError(f"topic {topic} does not exist: run `edgeferry topics apply`")
+            if not await client.force_metadata_update():
+                raise KafkaConnectionError("no broker answers")
+            found = client.cluster.partitions_for_topic(topic)
+        if not found:
+            raise _UnknownTopic(f"topic {topic} does not exist: run `edgeferry topics apply`")
         self._partitions[topic] = len(found)
         return len(found)
 
@@ -197,9 +230,11 @@ class KafkaWriter:
             )
             try:
                 await producer.start()
+            except asyncio.CancelledError:
+                await _close(producer)
+                raise
             except (KafkaError, OSError) as error:
-                with contextlib.suppress(KafkaError, OSError):
-                    await producer.stop()
+                await _close(producer)
                 if self._closing:
                     raise
                 log.warning("Kafka at %s does not answer: %r", self._bootstrap, error)
@@ -225,6 +260,11 @@ class KafkaWriter:
     def _refuse(self, error: Exception) -> None:
         _resolve(self._waiting, error)
         self._waiting.clear()
+
+
+async def _close(producer: aiokafka.AIOKafkaProducer) -> None:
+    with contextlib.suppress(KafkaError, OSError):
+        await producer.stop()
 
 
 async def _submit(

@@ -11,6 +11,8 @@ from edgeferry.log.schemas import schemas_dir
 
 Role = Literal["edge", "cloud"]
 UNTIL_READ = "until_read"
+DEAD_LETTERS = ".dead-letters"
+"""How the name of a site's topic of dead letters ends."""
 _UNITS_MS = {"h": 3_600_000, "d": 86_400_000}
 
 
