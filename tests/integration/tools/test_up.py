@@ -1,0 +1,201 @@
+"""``edgeferry up`` as its users meet it: one command, then devices at the Edge and REST in the
+Cloud; kills, stops and a second start."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from edgeferry.core.clock import SystemClock
+from edgeferry.runtime.settings import load_settings
+from edgeferry.store import open_store
+from edgeferry.tools.bench.installation import Installation, running
+
+DEVICES = 2
+
+
+async def until(condition: Callable[[], Any], seconds: float = 90) -> Any:
+    async with asyncio.timeout(seconds):
+        while not (found := condition()):
+            await asyncio.sleep(0.05)
+    return found
+
+
+class Site:
+    """Both ends of the link, over HTTP."""
+
+    def __init__(self, installation: Installation) -> None:
+        ready = installation.ready
+        self.edge = f"http://{ready['edge']['http']}"
+        self.cloud = f"http://{ready['cloud']['http']}"
+        self.device = ready["devices"][0]
+        password = Path(ready["admin"]["password_file"]).read_text().strip()
+        self._login = {"username": ready["admin"]["username"], "password": password}
+
+    async def publish(self, client: httpx.AsyncClient, payload: object) -> None:
+        """Until the Edge takes it: it may just be restarting."""
+        url = f"{self.edge}/api/v1/{self.device['token']}/telemetry"
+        async with asyncio.timeout(90):
+            while True:
+                try:
+                    answer = await client.post(url, json=payload)
+                    if answer.status_code == 200:
+                        return
+                except httpx.TransportError:
+                    pass
+                await asyncio.sleep(0.1)
+
+    async def read(
+        self, client: httpx.AsyncClient, key: str, site: str = "cloud", **range_: int
+    ) -> Any:
+        base = self.cloud if site == "cloud" else self.edge
+        login = await client.post(f"{base}/api/auth/login", json=self._login)
+        answer = await client.get(
+            f"{base}/api/plugins/telemetry/DEVICE/{self.device['id']}/values/timeseries",
+            params={"keys": key, **range_},
+            headers={"X-Authorization": f"Bearer {login.json()['token']}"},
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.json().get(key)
+
+    async def until_read(self, client: httpx.AsyncClient, key: str, ts: int, value: str) -> None:
+        async with asyncio.timeout(90):
+            while True:
+                try:
+                    found = await self.read(client, key, startTs=ts, endTs=ts + 1)
+                except httpx.TransportError:
+                    found = None
+                if found:
+                    assert found == [{"ts": ts, "value": value}]
+                    return
+                await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def started(data: Path, *options: str) -> AsyncIterator[tuple[Installation, Site]]:
+    async with running(data, DEVICES, options) as installation:
+        yield installation, Site(installation)
+
+
+@pytest.mark.asyncio
+async def test_up_carries_a_value_survives_kills_and_starts_again_where_it_was(
+    tmp_path: Path,
+) -> None:
+    now = SystemClock().now_ms()
+    async with httpx.AsyncClient() as client:
+        async with started(tmp_path / "data") as (first, site):
+            await site.publish(client, {"ts": now, "values": {"temperature": 21.5}})
+            await site.until_read(client, "temperature", now, "21.5")
+            assert await site.read(client, "temperature") == [{"ts": now, "value": "21.5"}]
+            assert await site.read(client, "temperature", site="edge") == [
+                {"ts": now, "value": "21.5"}
+            ]
+            await _refuses_a_second_start(first)
+            for role in ("edge", "cloud"):
+                await _killed_and_back(first, role)
+            await site.publish(client, {"ts": now + 1, "values": {"temperature": 22}})
+            await site.until_read(client, "temperature", now + 1, "22")
+            processes = [psutil.Process(pid) for pid in first.pids().values()]
+            assert len(processes) == 4
+        assert not any(_runs(process) for process in processes)
+
+        again = started(tmp_path / "data", "--chain-cloud", "cloud_history_only")
+        async with again as (second, site):
+            assert second.ready["devices"] == first.ready["devices"]
+            await site.publish(client, {"ts": now + 2, "values": {"temperature": 23, "new": 1}})
+            await site.until_read(client, "new", now + 2, "1")
+            await site.until_read(client, "temperature", now + 2, "23")
+            assert await _latest(second, site) == {"temperature": now + 1}
+
+
+async def _refuses_a_second_start(first: Installation) -> None:
+    holder = int((first.data / "lock").read_text())
+    ended = await asyncio.to_thread(
+        subprocess.run,
+        [
+            *(sys.executable, "-m", "edgeferry", "up", "--servers", "local"),
+            *("--data", str(first.data)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert f"in use by another `edgeferry up` (process {holder})" in ended.stderr
+
+
+async def _killed_and_back(installation: Installation, role: str) -> None:
+    pid = installation.pids()[role]
+    os.kill(pid, signal.SIGKILL)
+    await until(lambda: installation.pids().get(role) not in (None, pid))
+
+
+async def _latest(installation: Installation, site: Site) -> dict[str, int]:
+    """What stands in ts_kv_latest_cf."""
+    settings = load_settings(installation.cloud_settings)
+    store = open_store(settings=settings.store, data=settings.data, clock=SystemClock())
+    await store.start()
+    try:
+        found = await store.timeseries.latest("DEVICE", site.device["id"])
+    finally:
+        await store.stop()
+    return {entry.key: entry.ts for entry in found}
+
+
+def _runs(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.asyncio
+async def test_a_chain_that_is_broken_stops_the_start_with_all_its_problems(
+    tmp_path: Path,
+) -> None:
+    chain = tmp_path / "mine.yaml"
+    chain.write_text(
+        "chain: mine\nversion: 1\ninput: nowhere\nnodes: {a: {type: no_such_type}}\nwires: []\n"
+    )
+    ended = await asyncio.to_thread(
+        subprocess.run,
+        [
+            *(sys.executable, "-m", "edgeferry", "up", "--servers", "local"),
+            *("--data", str(tmp_path / "data"), "--chain-edge", str(chain)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "no_such_type" in ended.stderr
+    assert "nowhere" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.asyncio
+async def test_a_port_that_is_taken_is_named_with_its_option(tmp_path: Path) -> None:
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    ended = await asyncio.to_thread(
+        subprocess.run,
+        [
+            *(sys.executable, "-m", "edgeferry", "up", "--servers", "local"),
+            *("--data", str(tmp_path / "data"), "--edge-mqtt", str(port)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    server.close()
+    await server.wait_closed()
+    assert ended.returncode == 1
+    assert f"port {port} is taken: stop what listens there or give another --edge-mqtt" in (
+        ended.stderr
+    )
