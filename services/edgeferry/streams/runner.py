@@ -213,6 +213,9 @@ def _build_app(processor: Processor, settings: RunnerSettings, failed: asyncio.E
             await super().crash(reason)
             failed.set()
 
+        def _create_directories(self) -> None:
+            """None: they are for tables, and stock Faust makes them in the current folder."""
+
     return App(
         processor.name,
         broker=f"{kafka_transport.SCHEME}://{settings.bootstrap}",
