@@ -89,7 +89,7 @@ async def test_what_is_published_is_acknowledged_with_its_timestamp(broker: Brok
 
 
 @pytest.mark.asyncio
-async def test_what_was_not_acknowledged_is_sent_again_in_order(broker: Broker) -> None:
+async def test_what_was_not_acknowledged_is_sent_again_before_anything_new(broker: Broker) -> None:
     broker.acknowledging = False
     device = Device(0, "token", lambda _, ts: None)
     await device.connect("127.0.0.1", broker.port)
@@ -98,14 +98,16 @@ async def test_what_was_not_acknowledged_is_sent_again_in_order(broker: Broker) 
     await broker.until(3)
     broker.writers[0].transport.abort()
     await device.down.wait()
-    await device.connect("127.0.0.1", broker.port)
-    await broker.until(6)
+    connecting = asyncio.create_task(device.connect("127.0.0.1", broker.port))
+    async with asyncio.timeout(5):
+        while not device.connected:
+            await asyncio.sleep(0)
+    device.publish(3)  # at the first moment that it may
+    await connecting
+    await broker.until(7)
     again = broker.packets[4:]
-    assert [packet[0] for packet in again] == [0x3A, 0x3A]
-    assert [payload_of(ts) in packet for ts, packet in zip((1, 2), again, strict=True)] == [
-        True,
-        True,
-    ]
+    assert [packet[0] for packet in again] == [0x3A, 0x3A, 0x32]
+    assert all(payload_of(ts) in packet for ts, packet in zip((1, 2, 3), again, strict=True))
     device.close()
     await device.down.wait()
 

@@ -3,7 +3,7 @@ Python allows. Raw frames, no library: the load must not be what is measured."""
 
 import asyncio
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import cast
 
 TELEMETRY_TOPIC = b"v1/devices/me/telemetry"
@@ -82,7 +82,7 @@ def values_of(ts: int) -> tuple[int, float, str]:
 
 class Device(asyncio.Protocol):
     """One connection. What is not acknowledged stays in ``unacked`` (packet id -> ts), in
-    order of publishing, and is sent again after ``reconnected``, as QoS 1 wants it."""
+    order of publishing, and is sent again at the next ``connect``, before anything new."""
 
     def __init__(self, index: int, token: str, acked: Callable[["Device", int], None]) -> None:
         self.index = index
@@ -103,18 +103,11 @@ class Device(asyncio.Protocol):
         return self._transport is not None and self.up.done()
 
     async def connect(self, host: str, port: int) -> None:
-        """Raises OSError, Refused; then sends again what was not acknowledged."""
+        """Raises OSError, Refused."""
         loop = asyncio.get_running_loop()
         self.up = loop.create_future()
         await loop.create_connection(lambda: self, host, port)
         await asyncio.wait_for(self.up, timeout=10)
-        self._write_again(self.unacked.items())
-
-    def _write_again(self, waiting: Iterable[tuple[int, int]]) -> None:
-        if self._transport is not None:
-            self._transport.writelines(
-                [publish_frame(id_, payload_of(ts), again=True) for id_, ts in waiting]
-            )
 
     def close(self) -> None:
         if self._transport is not None:
@@ -160,6 +153,11 @@ class Device(asyncio.Protocol):
 
     def _connack(self, code: int) -> None:
         if code == 0:
+            # before anybody knows that the device is up: nothing newer may overtake
+            if self._transport is not None and self.unacked:
+                self._transport.writelines(
+                    [publish_frame(id_, payload_of(ts), True) for id_, ts in self.unacked.items()]
+                )
             self.up.set_result(None)
         else:
             self.up.set_exception(
