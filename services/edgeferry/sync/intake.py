@@ -4,6 +4,8 @@ import asyncio
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 
 from edgeferry.core.clock import Clock
 from edgeferry.core.errors import Later, LogUnavailable, Never, OffsetOutOfRange
@@ -69,22 +71,23 @@ class Intake:
     async def process(self, records: Sequence[Record], outputs: Outputs) -> None:
         """See ``Processor``. A record without an edge's headers (a replayed dead letter)
         always passes."""
-        begun: set[TopicPartition] = set()
-        for record in records:
-            at = TopicPartition(record.topic, record.partition)
-            passed = self._filters[at]
-            if at not in begun:
-                begun.add(at)
-                passed.rewind(record.offset)
-            origin = origin_of(record.headers)
-            if origin is not None and not passed.passes(record.offset, origin):
-                self.repeats += 1
-                continue
-            try:
-                edge_id = origin.edge if origin is not None else b""
-                outputs.records += self._messages.of(record, edge_id)
-            except Never as error:
-                outputs.dead.append(Dead(record, error))
+        for (topic, partition), of_partition in groupby(records, key=itemgetter(0, 1)):
+            passed = self._filters[TopicPartition(topic, partition)]
+            for number, record in enumerate(of_partition):
+                if not number:
+                    passed.rewind(record.offset)
+                self._take(record, passed, outputs)
+
+    def _take(self, record: Record, passed: EventFilter, outputs: Outputs) -> None:
+        origin = origin_of(record.headers)
+        if origin is not None and not passed.passes(record.offset, origin):
+            self.repeats += 1
+            return
+        try:
+            edge_id = origin.edge if origin is not None else b""
+            outputs.records += self._messages.of(record, edge_id)
+        except Never as error:
+            outputs.dead.append(Dead(record, error))
 
     async def delivered(self, records: Sequence[Record]) -> None:
         last = {TopicPartition(record.topic, record.partition): record for record in records}

@@ -5,7 +5,7 @@ field (its telemetry and attribute processors). An attribute change (ATTRIBUTES_
 ATTRIBUTES_DELETED) enters the chain as news; it is saved by the attributes service.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -14,6 +14,7 @@ from edgeferry.core.errors import Never, Undecodable
 from edgeferry.core.ids import derived_id
 from edgeferry.core.record import HEADER_ORIGIN, HEADER_TRACEPARENT, HEADER_TYPE, Outgoing, Record
 from edgeferry.log.codec import codec
+from edgeferry.sync.quick_events import EventHead, json_fragment, read_telemetry
 
 _NODE = "cloud.intake"
 _SOURCE = "edge"
@@ -27,7 +28,10 @@ _ATTRIBUTES = {
     "ATTRIBUTES_UPDATED": "ATTRIBUTES_UPDATED",
 }
 
+_SCALARS = ("bool_v", "long_v", "dbl_v", "str_v")
+
 AvroRecord = Mapping[str, Any]
+Points = Sequence[tuple[int, dict[str, Any]]]
 
 
 class UnsupportedAction(Never):
@@ -50,62 +54,72 @@ class RuleMessages:
         makes the same bytes.
 
         Raises Undecodable, UnknownSchema, UnsupportedAction."""
+        quick = read_telemetry(record.value)
+        if quick is not None and quick.action == "TIMESERIES_UPDATED":
+            return self._telemetry(record, edge_id, quick.head, quick.points)
         event = self._event_codec.decode(record.value)
+        head = EventHead(*(event[field] for field in EventHead._fields))
         action = event["action"]
         if action == "TIMESERIES_UPDATED":
             points = _body(event, "timeseries")["points"]
-            return [
-                self._message(
-                    record, event, edge_id, i, "POST_TELEMETRY_REQUEST",
-                    {"ts": str(point["ts"])}, _json(point["values"]),
-                )
-                for i, point in enumerate(points)
-            ]  # fmt: skip
+            return self._telemetry(
+                record, edge_id, head, [(p["ts"], _values(p["values"])) for p in points]
+            )
         if action in _ATTRIBUTES:
             body = _body(event, "attributes")
             metadata = {"ts": str(body["ts"]), "scope": body["scope"]}
-            data = _json(body["values"])
-            return [self._message(record, event, edge_id, 0, _ATTRIBUTES[action], metadata, data)]
-        if action == "ATTRIBUTES_DELETED":
+            data, type_ = _values(body["values"]), _ATTRIBUTES[action]
+        elif action == "ATTRIBUTES_DELETED":
             body = _body(event, "attribute_keys")
             metadata = {"scope": body["scope"]}
-            data = orjson.dumps({"attributes": body["keys"]}).decode()
-            return [self._message(record, event, edge_id, 0, action, metadata, data)]
-        raise UnsupportedAction(
-            f"action {action} of {event['type']} {event['entity_id']} is not taken by this "
-            "Cloud: replay this dead letter after an upgrade that takes it"
-        )
+            data, type_ = {"attributes": body["keys"]}, action
+        else:
+            raise UnsupportedAction(
+                f"action {action} of {event['type']} {head.entity_id} is not taken by this "
+                "Cloud: replay this dead letter after an upgrade that takes it"
+            )
+        return [self._message(record, edge_id, head, 0, type_, metadata, data)]
+
+    def _telemetry(
+        self, record: Record, edge_id: bytes, head: EventHead, points: Points
+    ) -> list[Outgoing]:
+        return [
+            self._message(
+                record, edge_id, head, i, "POST_TELEMETRY_REQUEST", {"ts": str(ts)}, values
+            )
+            for i, (ts, values) in enumerate(points)
+        ]
 
     def _message(
         self,
         record: Record,
-        event: AvroRecord,
         edge_id: bytes,
+        head: EventHead,
         index: int,
         type_: str,
         metadata: dict[str, str],
-        data: str,
+        data: dict[str, Any],
     ) -> Outgoing:
-        entity_type, entity_id = event["entity_type"], event["entity_id"]
+        event_id, stamp, entity_type, entity_id, name, profile = head
         metadata["source"] = _SOURCE
         metadata["edgeId"] = edge_id.decode()
-        names = _NAMES.get(entity_type)
-        if names is not None:
-            metadata[names[0]] = event["entity_name"]
-            metadata[names[1]] = event["entity_profile"]
+        keys = _NAMES.get(entity_type)
+        if keys is not None:
+            metadata[keys[0]] = name
+            metadata[keys[1]] = profile
         value = self._message_codec.encode(
             {
-                "id": derived_id(event["id"], _NODE, index),
+                "id": derived_id(event_id, _NODE, index),
                 "tenant_id": self._tenant_id,
                 "ts": record.timestamp,
-                "stamp": event["stamp"] + index,
+                "stamp": stamp + index,
                 "stack": (),
                 "type": type_,
                 "entity_type": entity_type,
                 "entity_id": entity_id,
                 "metadata": metadata,
                 "data_type": "JSON",
-                "data": data,
+                "data": orjson.dumps(data).decode(),
             }
         )
         headers = [(HEADER_ORIGIN, edge_id), (HEADER_TYPE, type_.encode())]
@@ -120,21 +134,19 @@ def _body(event: AvroRecord, name: str) -> AvroRecord:
     return body
 
 
-def _json(entries: list[AvroRecord]) -> str:
-    """JSON text of KvEntries; what is JSON already goes in as it is."""
+def _values(entries: list[AvroRecord]) -> dict[str, Any]:
+    """Of KvEntries; what is JSON already goes into the text as it is."""
     values: dict[str, Any] = {}
     for entry in entries:
-        key, value, number, decimal, text, parsed = entry.values()
-        if number is not None:
-            values[key] = number
-        elif decimal is not None:
-            values[key] = decimal
-        elif text is not None:
-            values[key] = text
-        elif value is not None:
-            values[key] = value
-        elif parsed is not None:
-            values[key] = orjson.Fragment(parsed)
-        else:
+        key = entry["key"]
+        if entry["json_v"] is not None:
+            try:
+                values[key] = json_fragment(entry["json_v"])
+            except ValueError as error:
+                raise Undecodable(f"key {key!r} holds no JSON: {error}") from error
+            continue
+        given = [entry[field] for field in _SCALARS if entry[field] is not None]
+        if not given:
             raise Undecodable(f"key {key!r} has no value")
-    return orjson.dumps(values).decode()
+        values[key] = given[0]
+    return values
