@@ -1,12 +1,14 @@
 """Makes and describes topics; lag and positions of groups. For start-up jobs and tools."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from confluent_kafka import (
     ConsumerGroupTopicPartitions,
     IsolationLevel,
+    KafkaError,
     KafkaException,
     TopicCollection,
     TopicPartition,
@@ -19,6 +21,7 @@ from edgeferry.core.errors import LogUnavailable, Stop
 from edgeferry.log.topics import TopicSettings
 
 _TIMEOUT = 15.0
+_POLL_SECONDS = 0.05
 _MAX_BATCH_BYTES = 2 * 1024 * 1024
 _MAX_DEAD_LETTER_BYTES = 2 * _MAX_BATCH_BYTES
 """A dead letter carries a whole record of another topic."""
@@ -56,14 +59,7 @@ class TopicAdmin:
 
     def _ensure(self, topics: Sequence[TopicSettings], replication: int) -> list[str]:
         existing = self._describe()
-        problems = [
-            f"{topic.name}: has {existing[topic.name]} partitions, {topic.partitions} are wanted; "
-            "the count of a live topic never changes"
-            for topic in topics
-            if existing.get(topic.name, topic.partitions) != topic.partitions
-        ]
-        if problems:
-            raise Stop("\n".join(problems))
+        _check_partitions(topics, existing)
         missing = [topic for topic in topics if topic.name not in existing]
         if not missing:
             return []
@@ -74,9 +70,32 @@ class TopicAdmin:
             ],
             operation_timeout=_TIMEOUT,
         )
-        for future in futures.values():
+        made = [name for name, future in futures.items() if self._made(future)]
+        names = {topic.name for topic in missing}
+        _check_partitions(missing, self._wait(lambda known: names <= known.keys()))
+        return made
+
+    def _made(self, future: Any) -> bool:
+        """False: another process was faster, or the broker's list is a moment old."""
+        try:
             self._result(future)
-        return [topic.name for topic in missing]
+        except LogUnavailable as error:
+            cause = error.__cause__
+            if isinstance(cause, KafkaException) and (
+                cause.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS
+            ):
+                return False
+            raise
+        return True
+
+    def _wait(self, condition: Callable[[Mapping[str, int]], bool]) -> Mapping[str, int]:
+        """Every topic, once the brokers know what the controller has decided."""
+        for _ in range(int(_TIMEOUT / _POLL_SECONDS)):
+            known = self._describe()
+            if condition(known):
+                return known
+            time.sleep(_POLL_SECONDS)
+        raise LogUnavailable(f"Kafka at {self._bootstrap}: topics are slow to come and go")
 
     async def partitions(self) -> dict[str, int]:
         """Every topic and its number of partitions."""
@@ -94,11 +113,12 @@ class TopicAdmin:
         await asyncio.to_thread(self._delete, topics)
 
     def _delete(self, topics: Sequence[str]) -> None:
-        if topics:
-            for future in self._client.delete_topics(
-                list(topics), operation_timeout=_TIMEOUT
-            ).values():
-                self._result(future)
+        if not topics:
+            return
+        futures = self._client.delete_topics(list(topics), operation_timeout=_TIMEOUT)
+        for future in futures.values():
+            self._result(future)
+        self._wait(lambda known: known.keys().isdisjoint(topics))
 
     async def topic_id(self, topic: str) -> str:
         """The identity of a topic: another one after it was deleted and made anew."""
@@ -187,6 +207,18 @@ class TopicAdmin:
 
     def _unavailable(self, error: Exception) -> LogUnavailable:
         return LogUnavailable(f"Kafka at {self._bootstrap}: {error}")
+
+
+def _check_partitions(topics: Sequence[TopicSettings], existing: Mapping[str, int]) -> None:
+    """Raises Stop."""
+    problems = [
+        f"{topic.name}: has {existing[topic.name]} partitions, {topic.partitions} are wanted; "
+        "the count of a live topic never changes"
+        for topic in topics
+        if existing.get(topic.name, topic.partitions) != topic.partitions
+    ]
+    if problems:
+        raise Stop("\n".join(problems))
 
 
 def _config(topic: TopicSettings) -> dict[str, str]:
