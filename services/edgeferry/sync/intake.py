@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter
 
 from edgeferry.core.clock import Clock
 from edgeferry.core.errors import Later, LogUnavailable, Never, OffsetOutOfRange
@@ -71,7 +71,7 @@ class Intake:
     async def process(self, records: Sequence[Record], outputs: Outputs) -> None:
         """See ``Processor``. A record without an edge's headers (a replayed dead letter)
         always passes."""
-        for (topic, partition), of_partition in groupby(records, key=itemgetter(0, 1)):
+        for (topic, partition), of_partition in groupby(records, key=attrgetter("topic", "partition")):
             passed = self._filters[TopicPartition(topic, partition)]
             for number, record in enumerate(of_partition):
                 if not number:
