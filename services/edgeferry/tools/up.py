@@ -43,6 +43,7 @@ RUNNING_FILE = "running.json"
 _DEFAULT_CHAINS = {"edge": "edge_root", "cloud": "cloud_root"}
 _SITE_START_SECONDS = 120.0
 _LINK_SECONDS = 15.0
+_TABLE_COLUMNS = 100
 _LINK_POLL_SECONDS = 0.1
 
 
@@ -266,6 +267,7 @@ def _say(line: str) -> None:
 
 def _print_table(line: Mapping[str, Any], made: Demonstration) -> None:
     console = Console(soft_wrap=True, highlight=False)
+    console.width = max(console.width, _TABLE_COLUMNS)  # ids and tokens are there to be copied
     table = Table("what", "address", "process", title="Edgeferry is ready", title_justify="left")
     pids = line["pids"]
     cloud, edge = line["cloud"], line["edge"]

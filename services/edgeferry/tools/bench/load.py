@@ -51,7 +51,7 @@ class Plan:
     warmup: float
     seconds: float
     window: int = 256
-    outstanding: int = 3_000
+    outstanding: int = 12_000
     drain_timeout: float = 180.0
     sample: bool = True
 
