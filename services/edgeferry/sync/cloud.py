@@ -1,7 +1,6 @@
 """The Cloud's end of the link: listens, holds edges back when the chain lags."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -194,8 +193,7 @@ class CloudSync:
                         SessionEnded(Goodbye.UNSPECIFIED, "no longer admitted", retry=False)
                     )
                 if session.link is not None:
-                    with contextlib.suppress(SessionEnded):
-                        await session.link.credit(self._sessions.window)
+                    session.link.credit(self._sessions.window)
             await asyncio.sleep(_WATCH_SECONDS)
 
     def _admitted(self) -> set[str] | None:

@@ -26,6 +26,8 @@ from edgeferry.sync.sync_pb2 import Begin, Frame, Goodbye, Hello, Start
 _HANDSHAKE_SECONDS = 30.0
 _LOOK_SECONDS = 2.0
 _STOP_SECONDS = 10.0
+_LASTED_SECONDS = 10.0
+"""A session that was this long got somewhere, also when nothing was to be sent."""
 
 log = logging.getLogger(__name__)
 
@@ -166,10 +168,13 @@ class EdgeSync:
                 ended = error
             except ProtocolError as error:
                 ended = SessionEnded(Goodbye.BAD_FRAME, str(error))
-            except Later as error:
+            except (Later, OffsetOutOfRange) as error:
                 ended = SessionEnded(Goodbye.LOG_UNAVAILABLE, f"this site: {error}")
             except (OSError, TimeoutError) as error:
                 ended = SessionEnded(Goodbye.UNSPECIFIED, f"{type(error).__name__}: {error}")
+            except Exception as error:
+                log.exception("sync failed; it goes on with a new connection")
+                ended = SessionEnded(Goodbye.INTERNAL, f"{type(error).__name__}: {error}")
             finally:
                 self._link, self._sending = None, {}
             self._detail = f"not connected to {self._settings.address}: {ended.text}"
@@ -205,12 +210,14 @@ class EdgeSync:
                     link = await self._shake_hands(stream)
                 self._link, self._detail = link, ""
                 log.info("connected to %s as edge %s", settings.address, self._edge_id)
+                began = self._parts.received.clock.monotonic()
                 ended = await link.run(self._open_writer())
+                lasted = self._parts.received.clock.monotonic() - began
             finally:
                 call.cancel()
-        if ended.reason == Goodbye.LOG_UNAVAILABLE:
+        if link.append_failed:
             await self._drop_writer()
-        return ended, link.acked_anything
+        return ended, link.acked_anything or lasted >= _LASTED_SECONDS
 
     async def _shake_hands(self, stream: CallStream) -> Link:
         outboxes = self._parts.outboxes

@@ -269,10 +269,14 @@ class Inbox:
         self._closed_on_disk = closed
 
     async def close(self, running: "asyncio.Task[None]") -> None:
-        """Wait for the append under way, whatever it takes; keep the exact position."""
+        """Wait for the append under way, whatever it takes; keep the exact position.
+
+        ``running`` is the task of ``run``; what it raised has been seen by then."""
         self._closing = True
         self._wake.set()
-        await asyncio.wait([running])
+        await asyncio.wait([running])  # never cancels it, also when this is cancelled
+        if not running.cancelled():
+            running.exception()
         if self.failed or self._closed_on_disk or self.lane.epoch == 0:
             return
         try:

@@ -71,7 +71,9 @@ class Intake:
     async def process(self, records: Sequence[Record], outputs: Outputs) -> None:
         """See ``Processor``. A record without an edge's headers (a replayed dead letter)
         always passes."""
-        for (topic, partition), of_partition in groupby(records, key=attrgetter("topic", "partition")):
+        for (topic, partition), of_partition in groupby(
+            records, key=attrgetter("topic", "partition")
+        ):
             passed = self._filters[TopicPartition(topic, partition)]
             for number, record in enumerate(of_partition):
                 if not number:

@@ -11,6 +11,7 @@ from edgeferry.core.errors import (
     EdgeferryError,
     Later,
     LogUnavailable,
+    OffsetOutOfRange,
     StoreUnavailable,
     Undecodable,
 )
@@ -110,7 +111,7 @@ class Sending:
 
 
 class Link:
-    """Runs a session whose handshake is done. ``ended`` is raised or returned once."""
+    """Runs a session whose handshake is done."""
 
     def __init__(
         self,
@@ -132,7 +133,13 @@ class Link:
         self._writing = asyncio.Lock()
         self._end: asyncio.Future[SessionEnded] = asyncio.get_running_loop().create_future()
         self._window = limits.window
+        self._window_changed = asyncio.Event()
         self.acked_anything = False
+
+    @property
+    def append_failed(self) -> bool:
+        """Then the writer must be ended: something of it may still be on its way."""
+        return any(inbox.failed for inbox in self._inboxes.values())
 
     async def send(self, frame: Frame) -> None:
         async with self._writing:
@@ -143,14 +150,20 @@ class Link:
         if not self._end.done():
             self._end.set_result(ended)
 
-    async def credit(self, window: int) -> None:
+    def credit(self, window: int) -> None:
         """Let at most ``window`` bytes per lane be under way to us; 0 pauses."""
-        if window == self._window:
-            return
-        self._window = window
-        for inbox in self._inboxes.values():
-            inbox.lane.granted(window)
-            await self.send(Frame(credit=Credit(lane=inbox.name, window=window)))
+        if window != self._window:
+            self._window = window
+            self._window_changed.set()
+
+    async def _tell_credit(self) -> None:
+        while True:
+            await self._window_changed.wait()
+            self._window_changed.clear()
+            window = self._window
+            for inbox in self._inboxes.values():
+                inbox.lane.granted(window)
+                await self.send(Frame(credit=Credit(lane=inbox.name, window=window)))
 
     async def run(self, writer: LogWriter | None) -> SessionEnded:
         """Until either side or the connection ends it. Returns after the append under way
@@ -163,7 +176,10 @@ class Link:
                 inbox: asyncio.create_task(inbox.run(writer), name=f"sync {inbox.name}")
                 for inbox in self._inboxes.values()
             }
-        tasks = [asyncio.create_task(self._read(), name="sync read")]
+        tasks = [
+            asyncio.create_task(self._read(), name="sync read"),
+            asyncio.create_task(self._tell_credit(), name="sync credit"),
+        ]
         tasks += [
             asyncio.create_task(self._acknowledge(inbox), name=f"sync ack {inbox.name}")
             for inbox in receiving
@@ -196,10 +212,7 @@ class Link:
         await asyncio.gather(*tasks, return_exceptions=True)
         for sending in self._sending.values():
             await self._keep_once(sending)
-        for inbox, task in receiving.items():
-            await inbox.close(task)
-            if not task.cancelled():
-                task.exception()
+        await asyncio.gather(*(inbox.close(task) for inbox, task in receiving.items()))
 
     def _how_it_ended(self, tasks: Sequence["asyncio.Task[None]"]) -> tuple[SessionEnded, bool]:
         """And whether the peer is to be told."""
@@ -360,6 +373,8 @@ def as_ended(error: BaseException) -> SessionEnded:
         return SessionEnded(Goodbye.BAD_FRAME, str(error))
     if isinstance(error, LogUnavailable):
         return SessionEnded(Goodbye.LOG_UNAVAILABLE, str(error))
+    if isinstance(error, OffsetOutOfRange):
+        return SessionEnded(Goodbye.UNSPECIFIED, f"the log was trimmed under the lane: {error}")
     if isinstance(error, StoreUnavailable):
         return SessionEnded(Goodbye.STORE_UNAVAILABLE, str(error))
     log.error("a session ends by an error of ours", exc_info=error)

@@ -88,6 +88,7 @@ class Outbox:
         self._positions = positions
         self._stream = stream
         self._memory: SendMemory | None = None
+        self._committed = -1
         self._facts = LogFacts(0, 0)
         self._oldest: tuple[int, int] | None = None
 
@@ -119,9 +120,8 @@ class Outbox:
 
     async def acked(self, offset: int, last: bytes) -> None:
         """Keep how far the receiver is. Raises LogUnavailable, StoreUnavailable."""
-        if self._memory is None or self._memory.acked == offset:
-            return
-        await self._remember(self._memory._replace(acked=offset, last=last))
+        if self._memory is not None and (self._memory.acked, self._committed) != (offset, offset):
+            await self._remember(self._memory._replace(acked=offset, last=last))
 
     async def _remember(self, memory: SendMemory) -> None:
         detail = json.dumps(
@@ -132,6 +132,7 @@ class Outbox:
         )
         self._memory = memory
         await self.log.committed(memory.acked)
+        self._committed = memory.acked
 
     async def end(self) -> int:
         """The offset of the next event. Raises LogUnavailable."""

@@ -187,7 +187,7 @@ class Sessions:
         writer = self._open_writer()
         ended = await link.run(writer)
         log.info("edge %s disconnected: %s", session.edge.name, ended)
-        if any(inbox.failed for inbox in session.inboxes):
+        if link.append_failed:
             await self.drop_writer(writer)
 
     async def _shake_hands(self, session: Session, hello: Hello, stream: Stream) -> Link:
