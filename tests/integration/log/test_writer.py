@@ -6,24 +6,20 @@ from collections import defaultdict
 
 import pytest
 from confluent_kafka import Message, Producer
-from hypothesis import given
-from hypothesis import strategies as st
 
 from edgeferry.core.clock import SystemClock
 from edgeferry.core.errors import LogUnavailable, RecordTooLarge
 from edgeferry.core.record import Outgoing
-from edgeferry.log import kafka as kafka_module
 from edgeferry.log.admin import TopicAdmin
-from edgeferry.log.kafka import MAX_RECORD_BYTES, KafkaWriter, KeyHashes
+from edgeferry.log.kafka import MAX_RECORD_BYTES, KafkaWriter
 from edgeferry.log.kafka_reader import KafkaReader
 from edgeferry.log.topics import TopicSettings
 from edgeferry.tools.servers.ports import LOOPBACK
 from tests.integration.log.kafka_topics import everything, make_topic, numbered, numbers, until
 
-MOST = 100_000_000
+pytestmark = pytest.mark.asyncio
 
 
-@pytest.mark.asyncio
 class TestAppend:
     async def test_what_was_appended_stands_in_the_log_as_it_was(
         self, kafka: str, topic_prefix: str, writer: KafkaWriter, reader: KafkaReader
@@ -112,7 +108,6 @@ class TestAppend:
 
 
 class TestPartitions:
-    @pytest.mark.asyncio
     async def test_every_key_goes_where_a_java_client_puts_it(
         self, kafka: str, topic_prefix: str, writer: KafkaWriter, reader: KafkaReader
     ) -> None:
@@ -136,32 +131,7 @@ class TestPartitions:
         assert found == where
         assert len(set(where.values())) == 12
 
-    @given(st.binary(max_size=40))
-    def test_a_keys_hash_is_the_same_the_second_time(self, key: bytes) -> None:
-        hashes = KeyHashes()
-        assert hashes(key) == hashes(key) == KeyHashes()(key) >= 0
 
-    def test_known_hashes_are_java_clients(self) -> None:
-        """org.apache.kafka.common.utils.UtilsTest.testMurmur2, made positive."""
-        known = {
-            b"21": -973932308,
-            b"foobar": -790332482,
-            b"a-little-bit-long-string": -985981536,
-            b"a-little-bit-longer-string": -1486304829,
-            b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971,
-        }
-        for key, hash_ in known.items():
-            assert KeyHashes()(key) == hash_ & 0x7FFFFFFF
-
-    def test_remembered_hashes_are_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(kafka_module, "_KNOWN_KEYS", 10)
-        hashes = KeyHashes()
-        for i in range(100):
-            hashes(b"%d" % i)
-        assert len(hashes._known) <= 10
-
-
-@pytest.mark.asyncio
 class TestTooLarge:
     async def test_a_record_above_the_limit_is_refused_at_once(
         self, kafka: str, topic_prefix: str, writer: KafkaWriter, reader: KafkaReader
@@ -212,7 +182,6 @@ class TestTooLarge:
         assert sorted(set(await numbers(reader, topic))) == list(range(150))
 
 
-@pytest.mark.asyncio
 class TestUnknownTopic:
     async def test_it_is_a_clear_error_and_passes_once_the_topic_is_made(
         self, kafka: str, topic_prefix: str, writer: KafkaWriter, reader: KafkaReader
@@ -250,7 +219,6 @@ class TestUnknownTopic:
         assert await numbers(reader, topic) == [0, 2]
 
 
-@pytest.mark.asyncio
 class TestStop:
     async def test_what_waits_is_delivered(
         self, kafka: str, topic_prefix: str, reader: KafkaReader
