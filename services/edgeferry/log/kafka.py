@@ -253,6 +253,7 @@ class KafkaWriter:
         sender = producer._sender.sender_task
         if sender is not None:
             sender.cancel()
+            await asyncio.wait([sender], timeout=5)  # or it opens a connection that nobody closes
         await producer.client.close()
         with contextlib.suppress(KafkaError, OSError, TimeoutError, asyncio.CancelledError):
             await asyncio.wait_for(producer.stop(), timeout=5)

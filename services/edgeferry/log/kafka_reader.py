@@ -25,6 +25,8 @@ class KafkaReader:
         self._bootstrap = bootstrap
         self._open: OrderedDict[TopicPartition, aiokafka.AIOKafkaConsumer] = OrderedDict()
         self._positions: dict[TopicPartition, int] = {}
+        self._left: dict[TopicPartition, list[aiokafka.ConsumerRecord]] = {}  # fetched, not taken
+        self._committing = asyncio.Lock()
         self._metadata: aiokafka.AIOKafkaConsumer | None = None
         self._groups: dict[str, aiokafka.AIOKafkaConsumer] = {}
         self._opening = asyncio.Lock()  # or two callers would open the same, and lose one
@@ -67,25 +69,27 @@ class KafkaReader:
         try:
             async with _errors(self._bootstrap):
                 consumer = await self._consumer(tp)
+                rows = self._left.pop(tp, [])
                 if self._positions.get(tp) != offset:
+                    rows = []
                     consumer.seek(tp, offset)
-                found = await consumer.getmany(tp, timeout_ms=wait_ms)
+                if not rows:
+                    rows = (await consumer.getmany(tp, timeout_ms=wait_ms)).get(tp, [])
         except (LogUnavailable, OffsetOutOfRange):
             await self._close(tp)
             raise
-        records: list[Record] = []
-        size = 0
-        for row in found.get(tp, ()):
+        count, size = 0, 0
+        for row in rows:
             size += len(row.value or b"") + len(row.key or b"")
-            if records and size > max_bytes:
+            if count and size > max_bytes:
+                self._left[tp] = rows[count:]
                 break
-            records.append(
-                Record(topic, partition, row.offset, row.timestamp, row.key, row.value, row.headers)
-            )
-        read_to = records[-1].offset + 1 if records else offset
-        taken_all = len(records) == len(found.get(tp, ()))
-        self._positions[tp] = read_to if taken_all else -1
-        return records
+            count += 1
+        self._positions[tp] = rows[count - 1].offset + 1 if count else offset
+        return [
+            Record(topic, partition, row.offset, row.timestamp, row.key, row.value, row.headers)
+            for row in rows[:count]
+        ]
 
     async def committed(self, group: str, topic: str) -> Mapping[int, int]:
         """Committed offsets of ``group``, partitions without one left out.
@@ -103,9 +107,12 @@ class KafkaReader:
 
     async def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> None:
         """Commit for a group that nobody joins. Raises LogUnavailable."""
-        async with _errors(self._bootstrap):
+        # one at a time: what is assigned must still be when it is committed
+        async with _errors(self._bootstrap), self._committing:
             consumer = await self._group_consumer(group)
-            consumer.assign([TopicPartition(topic, partition) for partition in offsets])
+            tps = [TopicPartition(topic, partition) for partition in offsets]
+            consumer.assign(tps)  # aiokafka commits for nothing else
+            consumer.pause(*tps)  # and would fetch it
             await consumer.commit(
                 {
                     TopicPartition(topic, partition): OffsetAndMetadata(offset, "")
@@ -150,6 +157,7 @@ class KafkaReader:
     async def _close(self, tp: TopicPartition) -> None:
         consumer = self._open.pop(tp, None)
         self._positions.pop(tp, None)
+        self._left.pop(tp, None)
         if consumer is not None:
             with contextlib.suppress(KafkaError, OSError):
                 await consumer.stop()

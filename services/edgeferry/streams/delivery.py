@@ -127,9 +127,16 @@ class BatchDelivery:
             end = ends.get(tp)
             if end is None:
                 end = read[TP(*tp)] or 0
-            if record.offset >= end:
-                ends[tp] = record.offset + 1
-                fresh.append(record)
+            offset = record.offset
+            if offset >= end:
+                ends[tp] = offset + 1
+                fresh.append(
+                    # the client's own record class looks alike and is no tuple
+                    Record(
+                        tp[0], tp[1], offset, record.timestamp,
+                        record.key, record.value, record.headers,
+                    )
+                )  # fmt: skip
         if not fresh:
             return
         next_offsets = {TP(*tp): offset for tp, offset in ends.items()}
