@@ -1,12 +1,15 @@
 """Makes and describes topics; lag and positions of groups. For start-up jobs and tools."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import aiokafka.errors
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.protocol.commit import OffsetFetchRequest
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -18,10 +21,17 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 from confluent_kafka.cimpl import NewTopic
 
 from edgeferry.core.errors import LogUnavailable, Stop
+from edgeferry.core.record import PartitionEnds
 from edgeferry.log.topics import TopicSettings
 
 _TIMEOUT = 15.0
 _POLL_SECONDS = 0.05
+_COORDINATOR_SECONDS = 0.1
+_COORDINATOR_MOVES = (
+    aiokafka.errors.CoordinatorNotAvailableError,
+    aiokafka.errors.CoordinatorLoadInProgressError,
+    aiokafka.errors.NotCoordinatorError,
+)
 _MAX_BATCH_BYTES = 2 * 1024 * 1024
 _MAX_DEAD_LETTER_BYTES = 2 * _MAX_BATCH_BYTES
 """A dead letter carries a whole record of another topic."""
@@ -130,9 +140,13 @@ class TopicAdmin:
 
     async def lag(self, group: str, topics: Sequence[str]) -> list[PartitionLag]:
         """Of every partition of ``topics``."""
-        return await asyncio.to_thread(self._lag, group, topics)
+        ends = await asyncio.to_thread(self._ends, topics)
+        committed = await self._committed(group, list(ends)) if ends else {}
+        return [
+            PartitionLag(*at, committed.get(at), start, end) for at, (start, end) in ends.items()
+        ]
 
-    def _lag(self, group: str, topics: Sequence[str]) -> list[PartitionLag]:
+    def _ends(self, topics: Sequence[str]) -> dict[tuple[str, int], PartitionEnds]:
         counts = self._describe()
         tps = [
             TopicPartition(topic, partition)
@@ -140,30 +154,30 @@ class TopicAdmin:
             for partition in range(counts.get(topic, 0))
         ]
         if not tps:
-            return []
+            return {}
         starts = self._offsets(tps, OffsetSpec._earliest)
         ends = self._offsets(tps, OffsetSpec._latest)
-        committed = self._committed(group, tps)
-        return [
-            PartitionLag(topic, partition, committed.get((topic, partition)), starts[at], end)
-            for at, end in ends.items()
-            for topic, partition in [at]
-        ]
+        return {at: PartitionEnds(starts[at], end) for at, end in ends.items()}
 
     async def trim(self, readers: Mapping[str, Sequence[str]], before_ms: int) -> int:
         """Delete what every reader (group -> its topics) has committed and what was appended
         before ``before_ms``; how many records. A group that has committed nothing yet holds
         its topics whole."""
-        return await asyncio.to_thread(self._trim, readers, before_ms)
-
-    def _trim(self, readers: Mapping[str, Sequence[str]], before_ms: int) -> int:
         below: dict[tuple[str, int], int] = {}
         starts: dict[tuple[str, int], int] = {}
         for group, topics in readers.items():
-            for row in self._lag(group, topics):
+            for row in await self.lag(group, topics):
                 at = (row.topic, row.partition)
                 starts[at] = row.start
                 below[at] = min(below.get(at, row.end), row.committed or 0)
+        return await asyncio.to_thread(self._trim, starts, below, before_ms)
+
+    def _trim(
+        self,
+        starts: Mapping[tuple[str, int], int],
+        below: Mapping[tuple[str, int], int],
+        before_ms: int,
+    ) -> int:
         tps = [TopicPartition(*at) for at, offset in below.items() if offset > starts[at]]
         if not tps:
             return 0
@@ -192,12 +206,25 @@ class TopicAdmin:
             (tp.topic, tp.partition): self._result(future).offset for tp, future in futures.items()
         }
 
-    def _committed(self, group: str, tps: Sequence[TopicPartition]) -> Mapping[Any, int]:
-        futures = self._client.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group, list(tps))], request_timeout=_TIMEOUT
+    async def _committed(
+        self, group: str, partitions: Sequence[tuple[str, int]]
+    ) -> Mapping[tuple[str, int], int]:
+        """Not librdkafka's call: it ends the process (a null pointer) when the answer is that
+        the group's coordinator is moving, as after any start of a broker."""
+        client = AIOKafkaAdminClient(
+            bootstrap_servers=self._bootstrap, request_timeout_ms=int(_TIMEOUT * 1000)
         )
-        found = self._result(futures[group]).topic_partitions
-        return {(tp.topic, tp.partition): tp.offset for tp in found if tp.offset >= 0}
+        try:
+            await client.start()
+            for _ in range(int(_TIMEOUT / _COORDINATOR_SECONDS)):
+                with contextlib.suppress(*_COORDINATOR_MOVES):
+                    return await _group_offsets(client, group, partitions)
+                await asyncio.sleep(_COORDINATOR_SECONDS)
+            raise LogUnavailable(f"Kafka at {self._bootstrap}: group {group} has no coordinator")
+        except (aiokafka.errors.KafkaError, OSError, TimeoutError) as error:
+            raise self._unavailable(error) from error
+        finally:
+            await client.close()
 
     def _result(self, future: Any) -> Any:
         try:
@@ -207,6 +234,27 @@ class TopicAdmin:
 
     def _unavailable(self, error: Exception) -> LogUnavailable:
         return LogUnavailable(f"Kafka at {self._bootstrap}: {error}")
+
+
+async def _group_offsets(
+    client: AIOKafkaAdminClient, group: str, partitions: Sequence[tuple[str, int]]
+) -> Mapping[tuple[str, int], int]:
+    """Partitions without an offset left out. (The client's own function takes an error of
+    the whole answer for a group without offsets.)"""
+    of_topic: dict[str, list[int]] = {}
+    for topic, partition in partitions:
+        of_topic.setdefault(topic, []).append(partition)
+    request = OffsetFetchRequest(group, list(of_topic.items()))
+    response = await client._send_request(request, await client.find_coordinator(group))
+    answers = [
+        (topic, partition, offset, error)
+        for topic, rows in response.topics
+        for partition, offset, _, error in rows
+    ]
+    for code in (response.error_code, *(error for *_, error in answers)):
+        if code:
+            raise aiokafka.errors.for_code(code)(f"offsets of group {group}")
+    return {(topic, partition): offset for topic, partition, offset, _ in answers if offset >= 0}
 
 
 def _check_partitions(topics: Sequence[TopicSettings], existing: Mapping[str, int]) -> None:

@@ -16,6 +16,7 @@ import pytest_asyncio
 from edgeferry.core.clock import SystemClock
 from edgeferry.core.errors import LogUnavailable
 from edgeferry.core.record import Outgoing
+from edgeferry.log.admin import TopicAdmin
 from edgeferry.log.kafka import KafkaWriter
 from edgeferry.log.kafka_reader import KafkaReader
 from edgeferry.tools.servers import LocalServer, LocalServers, ServerOptions
@@ -180,3 +181,17 @@ async def test_a_writer_stops_while_kafka_is_away_and_tells_its_callers(
         await writer.stop()
         answers = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(answer) for answer in answers] == [LogUnavailable] * 5
+
+
+async def test_lag_is_told_right_after_kafkas_start(own_kafka: LocalServer) -> None:
+    """While the groups' coordinator is still loading."""
+    bootstrap = _address(own_kafka)
+    topic = await make_topic(bootstrap, uuid.uuid4().hex)
+    admin, reader = TopicAdmin(bootstrap), KafkaReader(bootstrap)
+    await reader.commit("group", topic, {0: 0})
+    await reader.stop()
+    await _kill(own_kafka)
+    await own_kafka.start()
+    async with asyncio.timeout(60):
+        rows = await asyncio.gather(*(admin.lag("group", [topic]) for _ in range(10)))
+    assert {row.committed for row, *_ in rows} == {0}
