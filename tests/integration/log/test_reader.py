@@ -79,6 +79,9 @@ async def test_a_read_ends_at_the_bytes_it_was_given_and_loses_nothing(
         assert len(rows) <= 3
         found += rows
     assert found == list(range(20))
+    for offset in (5, 0, 11):  # what was fetched beyond a read is of no use elsewhere
+        rows = await _read(reader, topic, offset, max_bytes=350)
+        assert rows == list(range(offset, offset + 3))
 
 
 async def test_a_record_larger_than_the_bytes_comes_alone(
