@@ -7,6 +7,7 @@ acknowledgements (it also acknowledges what it skipped and what raised) count fo
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -21,6 +22,7 @@ REVOKE_GRACE_SECONDS = 10.0
 
 COMMIT_TIMEOUT_SECONDS = 10.0
 _POLL_SECONDS = 0.005
+_DEMAND_SECONDS = 1.0
 
 
 class Batch:
@@ -83,11 +85,13 @@ class BatchDelivery:
         self.delivered_at = asyncio.get_running_loop().time()
         self.done_offsets: dict[TP, int] = {}
         self.reading = asyncio.Event()
+        self.demand = asyncio.Event()
 
     async def _drain_messages(self, fetcher: Any) -> None:
         app, size = self.app, self.transport.max_batch_records
         try:
             while not (self.should_stop or fetcher.should_stop):
+                await self._wait_for_demand()
                 generation = app.consumer_generation_id
                 fetched, active = await self._wait_next_records(1.0)
                 if not fetched:
@@ -111,6 +115,19 @@ class BatchDelivery:
         except asyncio.CancelledError:
             if not app.should_stop:
                 raise
+
+    async def _wait_for_demand(self) -> None:
+        """Fetch when the runner is through with what it has: what arrives meanwhile comes
+        as one batch. (Small batches queued up behind a slow one each wait their turn.)"""
+        while (
+            self._batches
+            and not self._batches[-1].done
+            and self.flow_active
+            and not self.should_stop
+        ):
+            self.demand.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.demand.wait(), _DEMAND_SECONDS)
 
     def after_fetch(self, count: int) -> None:
         """Hook: ``count`` records came with the last fetch."""

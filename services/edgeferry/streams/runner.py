@@ -188,6 +188,7 @@ class RunningApp:
                 # Nothing may leave this loop: Faust would acknowledge and skip the batch.
                 try:
                     await self._worker.run(batch)
+                    app.consumer.demand.set()
                 except asyncio.CancelledError:
                     raise
                 except Exception as error:
