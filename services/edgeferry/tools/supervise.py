@@ -16,6 +16,7 @@ from edgeferry.core.clock import Clock
 from edgeferry.core.errors import Stop
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_TIMERSLACK = 29
 _FIRST_BACKOFF = 0.5
 _MAX_BACKOFF = 30.0
 _STEADY_SECONDS = 60.0
@@ -63,6 +64,14 @@ def die_with_parent(parent: int) -> Callable[[], None]:
             os._exit(1)
 
     return apply
+
+
+def wake_seldom(nanoseconds: int) -> Callable[[], None]:
+    """For ``preexec_fn``: the child's short sleeps may take so much longer (Linux only)."""
+    if sys.platform != "linux":
+        return lambda: None
+    libc = ctypes.CDLL(None, use_errno=True)
+    return lambda: libc.prctl(_PR_SET_TIMERSLACK, nanoseconds, 0, 0, 0) and None
 
 
 def last_lines(path: Path, count: int = _LOG_LINES) -> str:
