@@ -98,7 +98,7 @@ class Process:
                     break
             else:
                 self._board.started(True)
-                _spare_the_collector()
+                spare_the_collector()
                 if self._on_ready is not None:
                     self._on_ready()
                 await self._stopping.wait()
@@ -156,7 +156,7 @@ class Process:
         self._stopping.set()
 
 
-def _spare_the_collector() -> None:
+def spare_the_collector() -> None:
     """What stands now stays; and a batch makes thousands of objects that die by reference
     count. With Python's defaults a sixth of a rule node's CPU went to looking at them."""
     gc.collect()

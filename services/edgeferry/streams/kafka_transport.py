@@ -20,11 +20,11 @@ SCHEME = "edgeferry-kafka"
 MAX_BATCH_RECORDS = 500
 
 FETCH_IDLE = (1, 500)
-FETCH_BUSY = (65_536, 10)
+FETCH_BUSY = (65_536, 4)
 """(bytes, milliseconds): the broker holds a fetch until it has one or the other. Idle,
 the first record comes at once; busy, the number of fetches a second is capped."""
 
-BUSY_RECORDS_PER_SECOND = 400.0
+BUSY_RECORDS_PER_SECOND = 50.0
 _RATE_WINDOW_SECONDS = 0.2
 _FETCH_MAX_BYTES = 4_000_000
 

@@ -1,9 +1,9 @@
 """Text with places for metadata and fields of the body."""
 
 import pytest
-from tests.contract.node_driver import message
 
 from edgeferry.core.template import LENGTH_MAX, Template
+from tests.contract.node_driver import message
 
 MESSAGE = message(
     data='{"t": 21.5, "a": {"b": [1, "x"]}, "name": "Küche", "none": null}',

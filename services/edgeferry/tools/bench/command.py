@@ -98,7 +98,7 @@ async def hop_command(
 @click.option(
     "--warmup",
     type=click.FloatRange(min=0),
-    default=10.0,
+    default=30.0,
     show_default=True,
     help="Seconds of the same load before, not measured.",
 )

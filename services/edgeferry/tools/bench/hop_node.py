@@ -20,6 +20,7 @@ from edgeferry.core.record import Record
 from edgeferry.log.kafka import KafkaWriter
 from edgeferry.rules.processor import RuleSite, input_topic, rule_processors
 from edgeferry.runtime.metrics import Metrics
+from edgeferry.runtime.process import spare_the_collector
 from edgeferry.streams.processor import Outputs, Processor, TopicPartition
 from edgeferry.streams.runner import Runner, RunnerSettings
 from edgeferry.streams.worker import Environment
@@ -89,6 +90,7 @@ async def _main(bootstrap: str) -> None:
     await writer.start()
     await runner.start()
     await runner.ready()
+    spare_the_collector()  # as in the process of a site
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     await asyncio.to_thread(sys.stdin.readline)
