@@ -52,9 +52,9 @@ Row = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """least_rows: below so many rows a batch is not cut further. batch_bytes: a server that refuses a size makes it smaller. cached_keys: what is
-    remembered of stored rows, about 300 bytes each. request_seconds: a request without an
-    answer for so long has failed."""
+    """least_rows: a batch of fewer is not cut further. batch_bytes: a server that refuses a
+    size makes it smaller. cached_keys: what is remembered of stored rows, about 300 bytes
+    each. request_seconds: a request without an answer for so long has failed."""
 
     batches_in_flight: int = 32
     least_rows: int = 8
