@@ -120,7 +120,7 @@ async def test_encoded_rows_are_what_the_driver_writes(open_bench: Open, cql: Se
 
 @pytest.mark.asyncio
 async def test_a_refused_size_is_split_and_remembered(open_bench: Open) -> None:
-    bench = await open_bench(Tuning(batch_bytes=64 * 1024 * 1024))
+    bench = await open_bench(Tuning(batch_bytes=64 * 1024 * 1024, least_rows=512))
     devices = [new_entity_id() for _ in range(40)]
     text = "x" * 100_000
     writes = [write(device, T, STAMP + i, v=text) for i, device in enumerate(devices)]
@@ -138,12 +138,20 @@ async def test_a_refused_size_is_split_and_remembered(open_bench: Open) -> None:
 
 @pytest.mark.asyncio
 async def test_batches_are_cut_by_rows(open_bench: Open) -> None:
-    bench = await open_bench(Tuning(batch_rows=100))
+    bench = await open_bench(Tuning(batch_rows=100, least_rows=100))
     devices = [new_entity_id() for _ in range(3)]
     await bench.store.timeseries.save(
         [write(devices[i % 3], T + i, STAMP + i, v=i) for i in range(450)]
     )
     assert [rows for rows, _ in bench.metrics.batches] == [100, 100, 100, 100, 56]
+
+
+@pytest.mark.asyncio
+async def test_few_rows_are_spread_over_batches_side_by_side(open_bench: Open) -> None:
+    bench = await open_bench(Tuning(batches_in_flight=4, least_rows=8))
+    device = new_entity_id()
+    await bench.store.timeseries.save([write(device, T + i, STAMP + i, v=i) for i in range(38)])
+    assert [rows for rows, _ in bench.metrics.batches] == [10, 10, 10, 10]
 
 
 @pytest.mark.asyncio
