@@ -147,7 +147,7 @@ class RuleNodeProcessor:
                 continue
             for topic in topics:
                 append(Outgoing(topic, record.key, record.value, record.headers))
-            if not topics:
+            if not topics and _decoded(record, outputs) is not None:  # garbage is told, too
                 self._site.ended(self.chain, self.node, by_type(kind.decode(errors="replace")), 1)
 
     def _each(

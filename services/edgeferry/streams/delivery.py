@@ -8,6 +8,7 @@ acknowledgements (it also acknowledges what it skipped and what raised) count fo
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -23,6 +24,8 @@ REVOKE_GRACE_SECONDS = 10.0
 COMMIT_TIMEOUT_SECONDS = 10.0
 _POLL_SECONDS = 0.005
 _DEMAND_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
 
 
 class Batch:
@@ -138,6 +141,7 @@ class BatchDelivery:
             return  # fetched before the rebalance, which sought back: it comes again
         read = self._read_offset
         fresh: list[Record] = []
+        below = False
         ends: dict[tuple[str, int], int] = {}
         for record in records:
             tp = (record.topic, record.partition)
@@ -154,6 +158,13 @@ class BatchDelivery:
                         record.key, record.value, record.headers,
                     )
                 )  # fmt: skip
+            else:
+                below = below or offset < (read[TP(*tp)] or 0)
+        if below:
+            # Only a log that was truncated or made anew under us gives these.
+            log.warning("%s: records below the position: looking again", self.app.conf.id)
+            await self.perform_seek()
+            return
         if not fresh:
             return
         next_offsets = {TP(*tp): offset for tp, offset in ends.items()}

@@ -98,6 +98,7 @@ class Consumer(BatchDelivery, driver.Consumer):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._window_start = asyncio.get_running_loop().time()
         self._window_records = 0
+        self.lost_records = 0
 
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
         return InLoopConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -113,6 +114,43 @@ class Consumer(BatchDelivery, driver.Consumer):  # type: ignore[misc]
         # read by aiokafka at each request
         fetcher = self._thread._ensure_consumer()._fetcher
         fetcher._fetch_min_bytes, fetcher._fetch_max_wait_ms = FETCH_BUSY if busy else FETCH_IDLE
+
+    async def perform_seek(self) -> None:
+        """To the committed offsets, where the log still has them.
+
+        Above the log's end: it was truncated or made anew, so all of it is read. Below its
+        start: what stood between is lost, which is said, never passed over."""
+        await super().perform_seek()
+        committed = {
+            aiokafka.TopicPartition(tp.topic, tp.partition): offset
+            for tp in self.assignment()
+            if (offset := self._committed_offset[tp])
+        }
+        if not committed:
+            return
+        consumer = self._thread._ensure_consumer()
+        try:
+            starts = await consumer.beginning_offsets(list(committed))
+            ends = await consumer.end_offsets(list(committed))
+        except KafkaError as error:
+            log.warning("%s: the log's bounds are not known: %r", self.app.conf.id, error)
+            return
+        for at, offset in committed.items():
+            tp = TP(at.topic, at.partition)
+            if offset > ends[at]:
+                log.error(
+                    "%s: %s-%d ends at %d and %d was committed: it was made anew, so all of "
+                    "it is read", self.app.conf.id, *tp, ends[at], offset,
+                )  # fmt: skip
+                consumer.seek(at, starts[at])
+                self._read_offset[tp] = starts[at]
+                self._committed_offset[tp] = None
+            elif offset < starts[at]:
+                self.lost_records += starts[at] - offset
+                log.error(
+                    "%s: LOST %d records of %s-%d: they were deleted before they were read",
+                    self.app.conf.id, starts[at] - offset, *tp,
+                )  # fmt: skip
 
     def lag(self) -> int | None:
         """Records below the high water that are not done; None before the first fetch."""

@@ -26,6 +26,8 @@ RESTARTS = 3
 RESTART_WINDOW_SECONDS = 600.0
 RESTART_PAUSE_SECONDS = 1.0
 STALL_SECONDS = 60.0
+HUNG_SECONDS = 120.0
+STOP_SECONDS = 20.0
 LAG_INTERVAL_SECONDS = 2.0
 _READY_POLL_SECONDS = 0.02
 
@@ -136,9 +138,14 @@ class RunningApp:
             return f"stopped: {self._stopped_for_good}"
         if self._worker.retrying:
             return f"retrying: {self._worker.retrying}"
+        since = self._worker.processing_since
+        if since is not None and self._environment.clock.monotonic() - since > HUNG_SECONDS:
+            return f"stalled: a batch has not come back for over {HUNG_SECONDS:.0f} s"
         if not self.reading:
             return "waiting for its partitions"
         consumer = self._app.consumer
+        if consumer.lost_records:
+            return f"{consumer.lost_records} records were deleted before they were read"
         lag = consumer.lag()
         idle = asyncio.get_running_loop().time() - consumer.delivered_at
         if lag and idle > STALL_SECONDS and not consumer.in_progress():
@@ -203,9 +210,13 @@ class RunningApp:
         app, self._app = self._app, None
         if app is None:
             return
-        if app.started:
-            await app.consumer.quiesce()
-        await app.stop()
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                if app.started:
+                    await app.consumer.quiesce()
+                await app.stop()
+        except TimeoutError:
+            log.error("%s did not stop within %.0f s and is left behind", self.name, STOP_SECONDS)
 
 
 def _build_app(processor: Processor, settings: RunnerSettings, failed: asyncio.Event) -> Any:

@@ -68,6 +68,7 @@ class Worker:
         self._brake = Brake()
         self._dead_topic = site_topic(environment.site, "dead-letters")
         self.retrying: str = ""
+        self.processing_since: float | None = None
 
     async def run(self, batch: Batch) -> None:
         """Set ``batch.done`` when all that came of it is durable, or return without, when
@@ -124,13 +125,17 @@ class Worker:
         while True:
             attempts += 1
             outputs = Outputs()
+            self.processing_since = self._environment.clock.monotonic()
             try:
                 await self._process(batch.records, outputs)
             except Later as error:
+                self.processing_since = None
                 await self._wait(batch, error, backoff)
                 backoff = min(backoff * 2, BACKOFF_MAX_SECONDS)
             else:
                 return outputs, attempts
+            finally:
+                self.processing_since = None
 
     async def _process(self, records: Sequence[Record], outputs: Outputs) -> None:
         """Process, splitting around records that raise, in their order.

@@ -16,6 +16,8 @@ from edgeferry.core.record import Outgoing, Record
 from edgeferry.log.admin import TopicAdmin
 from edgeferry.log.codec import decode_dead_letter
 from edgeferry.log.kafka import KafkaWriter
+from edgeferry.log.kafka_reader import KafkaReader
+from edgeferry.streams.runner import Runner
 from tests.integration.streams.harness import (
     KEYS,
     CountingMetrics,
@@ -291,3 +293,71 @@ async def test_a_slow_processor_keeps_memory_bounded(
     assert resident_bytes() - before < 40_000_000
     stopping = asyncio.create_task(running.stop())
     await asyncio.wait_for(stopping, 30)
+
+
+async def test_a_topic_made_anew_is_read_from_its_start(
+    kafka: str, site: str, writer: KafkaWriter
+) -> None:
+    """The committed offsets are above its end; nothing of it may pass for read already."""
+    await load(writer, site, 0, 2_000)
+    running = runner(kafka, Forward(site), writer=writer)
+    await running.start()
+    await drained(kafka, site)
+    await running.stop()
+    await TopicAdmin(kafka).delete([f"{site}.in"])
+    await make_topics(kafka, site)
+    anew = new_writer(kafka)
+    await load(anew, site, 2_000, 2_500)
+    running = runner(kafka, Forward(site), writer=anew)
+    await running.start()
+    await until(lambda: _has(kafka, site, 2_500), 60, "not everything has arrived")
+    await running.stop()
+    await anew.stop()
+
+
+async def test_records_deleted_before_they_were_read_are_reported_as_lost(
+    kafka: str, site: str, writer: KafkaWriter
+) -> None:
+    await load(writer, site, 0, 1_000)
+    running = runner(kafka, Forward(site), writer=writer)
+    await running.start()
+    await drained(kafka, site)
+    await running.stop()
+    await load(writer, site, 1_000, 2_000)
+    admin = TopicAdmin(kafka)
+    reader = KafkaReader(kafka)
+    ends = {p: ends.end for p, ends in (await reader.ends(f"{site}.in")).items()}
+    await reader.commit(f"{site}.other", f"{site}.in", ends)
+    lost = await admin.trim({f"{site}.other": [f"{site}.in"]}, 2**42)
+    await reader.stop()
+    assert lost == 2_000
+    await load(writer, site, 2_000, 2_100)
+    running = runner(kafka, Forward(site), writer=writer)
+    await running.start()
+    await until(lambda: _reports(running, "1000 records were deleted"), 60, "no report")
+    assert not running.health().ready
+    await running.stop()
+
+
+async def _reports(running: Runner, text: str) -> bool:
+    return text in running.health().detail
+
+
+async def test_a_batch_that_never_comes_back_is_no_sign_of_life(
+    kafka: str, site: str, writer: KafkaWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeferry.streams.runner.HUNG_SECONDS", 0.2)
+    release = asyncio.Event()
+
+    async def hung(records: Sequence[Record]) -> None:
+        await release.wait()
+
+    await load(writer, site, 0, 10)
+    running = runner(kafka, Forward(site, before=hung), writer=writer)
+    await running.start()
+    await until(lambda: _reports(running, "stalled"), 60, "the node is taken for healthy")
+    assert not running.health().alive
+    release.set()
+    await drained(kafka, site)
+    assert running.health().alive
+    await running.stop()

@@ -64,10 +64,16 @@ class FlowControl:
 
 
 @dataclass
+class Settings:
+    id: str = "edge.root"
+
+
+@dataclass
 class App:
     consumer_generation_id: int = 1
     should_stop: bool = False
     flow_control: FlowControl = field(default_factory=FlowControl)
+    conf: Settings = field(default_factory=Settings)
 
 
 @dataclass
@@ -98,6 +104,7 @@ class FaustConsumer:
         self.commit_answers: list[bool] = []
         self.commit_gate: asyncio.Event | None = None
         self.fetches: list[tuple[Mapping[TP, Sequence[Record]], set[TP] | None]] = []
+        self.runner_is_quick = False
         self.seeks = 0
         self.calls: list[str] = []
 
@@ -107,6 +114,8 @@ class FaustConsumer:
     async def callback(self, message: Any) -> None:
         self.delivered.append(message.value)
         self.generations.append(message.generation_id)
+        if self.runner_is_quick:
+            message.value.done = True
 
     async def perform_seek(self) -> None:
         self.seeks += 1

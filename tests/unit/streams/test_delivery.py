@@ -189,18 +189,6 @@ async def test_an_assignment_is_announced_again_after_every_generation() -> None
     assert (first.assigned, second.assigned) == ({P0: 0}, {P0: 1})
 
 
-async def test_records_below_what_was_read_are_dropped() -> None:
-    consumer = Consumer(P0, P1)
-    (first, second) = await _deliver(consumer, records(0, 5), records(3, 8))
-    assert (_offsets(first), _offsets(second)) == ([0, 1, 2, 3, 4], [5, 6, 7])
-    assert await _deliver(consumer, records(2, 8)) == []
-    (third,) = await _deliver(consumer, [*records(7, 9), *records(0, 1, 1)])
-    assert [(row.partition, row.offset) for row in third.records] == [(0, 8), (1, 0)]
-    consumer._read_offset[P0] = 2  # a seek back
-    (again,) = await _deliver(consumer, records(0, 4))
-    assert _offsets(again) == [2, 3]
-
-
 async def test_records_repeated_within_a_delivery_count_once() -> None:
     consumer = Consumer(P0)
     (batch,) = await _deliver(consumer, [*records(0, 3), *records(1, 4)])
@@ -222,6 +210,7 @@ async def test_records_fetched_before_a_rebalance_are_dropped() -> None:
 
 async def test_a_fetch_becomes_batches_of_bounded_size_over_partitions() -> None:
     consumer = Consumer(P0, P1)
+    consumer.runner_is_quick = True
     consumer.fetches = [({P0: records(0, 4), P1: records(0, 3, 1)}, {P0, P1})]
     await consumer._drain_messages(consumer)
     found = [[(row.partition, row.offset) for row in batch.records] for batch in consumer.delivered]
@@ -231,9 +220,30 @@ async def test_a_fetch_becomes_batches_of_bounded_size_over_partitions() -> None
 
 async def test_partitions_that_are_not_active_are_left_out_of_a_fetch() -> None:
     consumer = Consumer(P0, P1)
+    consumer.runner_is_quick = True
     consumer.fetches = [({P0: records(0, 2), P1: records(0, 2, 1)}, {P1})]
     await consumer._drain_messages(consumer)
     assert [row.partition for batch in consumer.delivered for row in batch.records] == [1, 1]
+
+
+async def test_nothing_is_fetched_before_the_runner_is_through() -> None:
+    consumer = Consumer(P0)
+    consumer.fetches = [({P0: records(0, 2)}, None), ({P0: records(2, 4)}, None)]
+    draining = asyncio.create_task(consumer._drain_messages(consumer))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert len(consumer.delivered) == 1
+    consumer.runner_is_quick = consumer.delivered[0].done = True
+    consumer.demand.set()
+    await draining
+    assert [row.offset for batch in consumer.delivered for row in batch.records] == [0, 1, 2, 3]
+
+
+async def test_records_below_the_position_make_it_look_where_the_log_stands() -> None:
+    consumer = Consumer(P0)
+    await _deliver(consumer, records(0, 5))
+    await consumer._deliver(records(0, 3), 1)
+    assert consumer.seeks == 1
 
 
 async def test_what_was_fetched_while_the_flow_was_stopped_is_fetched_again() -> None:
