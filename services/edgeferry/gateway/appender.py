@@ -3,7 +3,8 @@
 Batches are settled in the order in which they were put, each after its records are
 durable. While the log is away the same group is tried again and nothing is settled; when
 that takes longer than ``patience`` everything that waits is given up, so that senders are
-told (or see no acknowledgement) and send again.
+told (or see no acknowledgement) and send again. An error that nobody expected costs the
+group that met it, in the same way, and no other.
 """
 
 import asyncio
@@ -80,7 +81,7 @@ class Appender:
     @property
     def available(self) -> bool:
         """False from the moment when waiting batches were given up until the log is back."""
-        return self._task is not None and not self._given_up
+        return self._task is not None and self.alive and not self._given_up
 
     @property
     def full(self) -> bool:
@@ -146,6 +147,10 @@ class Appender:
 
     def check(self) -> None:
         """Give up what has waited longer than patience; to be called every second or so."""
+        if not self.alive:
+            self._failure = self._failure or "the gateway appends nothing any more"
+            self._give_up(LogUnavailable(self._failure))
+            return
         started = self._started
         if started is None or self._given_up:
             return
@@ -182,8 +187,8 @@ class Appender:
     async def _append(self, group: list[_Batch]) -> None:
         self._in_flight = group
         self._started = started = self._clock.monotonic()
-        records = [record for batch in group for record in batch.records]
         try:
+            records = [record for batch in group for record in batch.records]
             if records:
                 await self._durable(records)
                 self._metrics.appended(len(records), self._clock.monotonic() - started)
@@ -196,6 +201,9 @@ class Appender:
             else:
                 log.error("the log refuses a record for good: %s", error)
                 self._settle(error)
+        except Exception as error:  # a bug here or in the writer costs this group alone
+            log.exception("an append failed, acknowledging nothing of it")
+            self._settle(LogUnavailable(f"the append failed: {error!r}"))
         else:
             self._settle(None)
         finally:
@@ -230,8 +238,16 @@ class Appender:
         batches, self._in_flight = self._in_flight, []
         for batch in batches:
             self._bytes -= batch.size
-            batch.settle(error)
+            _call(batch.settle, error)
         if self._wants_room and 2 * self._bytes < self._rules.max_waiting_bytes:
             callbacks, self._wants_room = self._wants_room, []
             for callback in callbacks:
-                callback()
+                _call(callback)
+
+
+def _call(callback: Callable[..., None], *arguments: object) -> None:
+    """What one sender's callback raises is not to reach the others."""
+    try:
+        callback(*arguments)
+    except Exception:
+        log.exception("a sender could not be told about its append")

@@ -31,6 +31,8 @@ class MemoryLog:
         self.gate = asyncio.Event()
         self.gate.set()
         self.failures = 0
+        self.bugs = 0
+        """So many appends raise what no log should."""
         self.refused = ""
         """Records that hold this text are too large for ever."""
         self._max_record_bytes = max_record_bytes
@@ -44,6 +46,9 @@ class MemoryLog:
         if self.failures:
             self.failures -= 1
             raise LogUnavailable("the log is away")
+        if self.bugs:
+            self.bugs -= 1
+            raise ValueError("nobody expected this")
         if self.refused and any(self.refused.encode() in record.value for record in records):
             raise RecordTooLarge("too large for the log")
         self.appends.append(len(records))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from edgeferry.core.clock import ManualClock
-from edgeferry.core.errors import InvalidSettings
+from edgeferry.core.errors import EdgeferryError, InvalidSettings
 from edgeferry.gateway.mqtt.packets import V5, V311, Connect, Publish, Subscribe, Subscription
 from edgeferry.gateway.server import Gateway
 from edgeferry.log.codec import decode_dead_letter
@@ -457,6 +457,61 @@ async def test_a_record_that_the_log_refuses_for_good_stops_only_its_sender(
     assert await good.acknowledged(1) == [1]
     assert (await bad.receive()).codes == b"\x89"
     assert [m.json["t"] for m in log.messages()] == [0, 2]
+
+
+@both_versions
+async def test_an_unexpected_error_ends_its_senders_unacknowledged_and_nothing_else(
+    version: int,
+    client: OpenClient,
+    gateway: Gateway,
+    log: MemoryLog,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    unlucky, other = await client(version, client_id="a"), await client(version, client_id="b")
+    log.bugs = 1
+    unlucky.publish(1, '{"t": 1}')
+    if version == V5:
+        assert (await unlucky.receive()).codes == b"\x89"
+    assert await unlucky.closed()
+    assert "ValueError: nobody expected this" in caplog.text
+    assert log.records == []
+    other.publish(1, '{"t": 2}')
+    assert await other.acknowledged(1) == [1]
+    again = await client(version, client_id="a")
+    again.publish(1, '{"t": 1}')
+    assert await again.acknowledged(1) == [1]
+    assert [m.json["t"] for m in log.messages()] == [2, 1]
+    assert gateway.health() == (True, True, "")
+
+
+async def test_a_sender_that_cannot_be_told_holds_up_no_other(gateway: Gateway) -> None:
+    told: list[EdgeferryError | None] = []
+
+    def broken(error: EdgeferryError | None) -> None:
+        raise RuntimeError("no")
+
+    gateway.appender.put([], 0, broken)
+    gateway.appender.put([], 0, told.append)
+    await until(lambda: told == [None])
+    gateway.appender.put([], 0, told.append)
+    await until(lambda: told == [None, None])
+
+
+async def test_an_appender_that_has_ended_refuses_what_waits_and_what_comes(
+    client: OpenClient, gateway: Gateway, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def append(records: object) -> None:
+        raise asyncio.CancelledError
+
+    waiting, idle = await client(V311, client_id="a"), await client(V311, client_id="b")
+    monkeypatch.setattr(log, "append", append)
+    waiting.publish(1, '{"t": 1}')
+    await until(lambda: not gateway.health().alive)
+    await gateway.check()
+    assert await waiting.closed()
+    idle.publish(1, '{"t": 2}')
+    assert await idle.closed()
+    assert "appends nothing any more" in gateway.health().detail
 
 
 async def test_stopping_finishes_what_waits_and_says_goodbye(

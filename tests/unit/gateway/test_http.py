@@ -50,6 +50,15 @@ async def test_200_comes_only_after_the_append(
     assert log.records == []
 
 
+async def test_an_unexpected_error_is_answered_503_and_the_next_is_served(
+    web: httpx.AsyncClient, log: MemoryLog
+) -> None:
+    log.bugs = 1
+    assert (await web.post(TELEMETRY, content='{"t": 1}')).status_code == 503
+    assert log.records == []
+    assert (await web.post(TELEMETRY, content='{"t": 1}')).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
