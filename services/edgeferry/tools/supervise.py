@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from edgeferry.core.clock import Clock
-from edgeferry.core.errors import Stop
+from edgeferry.core.errors import EdgeferryError, Stop
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_TIMERSLACK = 29
@@ -195,22 +195,32 @@ class Supervisor:
             await part.stop()
 
     async def _watch(self, part: Part) -> None:
+        """Nothing that this machine lacks for a while (files, space, processes) ends it."""
         backoff = _FIRST_BACKOFF
         while True:
             since = self._clock.monotonic()
-            code = await part.wait()
+            try:
+                ending = _ending(await part.wait())
+            except OSError as error:
+                ending = f"cannot be watched ({error})"
             if self._clock.monotonic() - since > _STEADY_SECONDS:
                 backoff = _FIRST_BACKOFF
-            self._say(f"{part.name} {_ending(code)}; starting it again in {backoff:g} s")
+            self._tell(f"{part.name} {ending}; starting it again in {backoff:g} s")
             await asyncio.sleep(backoff)
             backoff = min(backoff * 2, _MAX_BACKOFF)
             try:
                 await part.start()
-            except StartFailed as error:
-                self._say(str(error))
-            else:
-                self._say(f"{part.name} runs again (process {part.pid})")
+                self._tell(f"{part.name} runs again (process {part.pid})")
                 self._changed()
+            except EdgeferryError as error:
+                self._tell(str(error))
+            except OSError as error:
+                self._tell(f"{part.name}: {error}")
+
+    def _tell(self, line: str) -> None:
+        """Where stderr is a file, its disk may be full."""
+        with contextlib.suppress(OSError):
+            self._say(line)
 
 
 def _ending(code: int) -> str:

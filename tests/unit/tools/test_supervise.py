@@ -1,6 +1,7 @@
 """The supervisor, with small programs in place of sites."""
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -89,6 +90,56 @@ async def test_a_killed_child_is_started_again_and_said_so(
     assert part.pid not in (None, first)
     assert said[0] == "edge was ended by SIGKILL; starting it again in 0.5 s"
     assert said[1] == f"edge runs again (process {part.pid})"
+
+
+@pytest.mark.asyncio
+async def test_a_child_is_started_again_once_the_machine_allows_it(
+    tmp_path: Path, supervise: Supervise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeferry.tools.supervise._FIRST_BACKOFF", 0.01)
+    part, said = child(tmp_path, "edge"), list[str]()
+    supervisor = supervise(part, said=said)
+    await supervisor.start(part)
+    first, start, refusals = part.pid, part.start, [errno.EMFILE, errno.ENOSPC]
+    assert first is not None
+
+    async def start_or_not() -> None:
+        if refusals:
+            number = refusals.pop(0)
+            raise OSError(number, os.strerror(number))
+        await start()
+
+    monkeypatch.setattr(part, "start", start_or_not)
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: bool(said) and said[-1] == f"edge runs again (process {part.pid})")
+    assert part.pid not in (None, first)
+    assert said[1] == f"edge: [Errno {errno.EMFILE}] Too many open files"
+    assert said[3] == f"edge: [Errno {errno.ENOSPC}] No space left on device"
+
+
+@pytest.mark.asyncio
+async def test_what_cannot_be_said_or_written_ends_no_watching(tmp_path: Path) -> None:
+    part = child(tmp_path, "edge")
+
+    def full(*_: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    calls: list[int | None] = []
+
+    def changed() -> None:
+        calls.append(part.pid)
+        if len(calls) > 1:
+            full()
+
+    supervisor = Supervisor([part], SystemClock(), full, changed)
+    await supervisor.start(part)
+    try:
+        for count in (2, 3):
+            assert part.pid is not None
+            os.kill(part.pid, signal.SIGKILL)
+            await until(lambda count=count: len(calls) == count)  # type: ignore[misc]
+    finally:
+        await supervisor.stop()
 
 
 @pytest.mark.asyncio
