@@ -101,7 +101,7 @@ class Shared:
     reader: KafkaReader
     store: Store
     board: HealthBoard
-    slot: str
+    slot: str | None
 
     @property
     def site(self) -> str:
@@ -148,7 +148,7 @@ class Shared:
         ]
 
 
-def share(settings: Settings, chosen: str, board: HealthBoard, slot: str) -> Shared:
+def share(settings: Settings, chosen: str, board: HealthBoard, slot: str | None) -> Shared:
     """``chosen``: a chain's name or file, empty for the root chain. Raises InvalidChain."""
     root = load_root_chain(settings)
     chain = load_chain(chosen, settings.role) if chosen else root
@@ -313,7 +313,9 @@ def _api_context(shared: Shared) -> ApiContext:
     )
 
 
-def run_site(settings_file: Path | None, wanted: Wanted, slot: str, ready_file: Path | None) -> int:
+def run_site(
+    settings_file: Path | None, wanted: Wanted, slot: str | None, ready_file: Path | None
+) -> int:
     """Run until a signal; the exit code (``runtime.process``)."""
     board = HealthBoard()
 
@@ -356,14 +358,15 @@ def _command(name: str, text: str) -> Callable[[Callable[..., Wanted]], click.Co
         )
         @click.option(
             "--slot",
-            default="0",
             envvar="EDGEFERRY_SLOT",
-            show_default=True,
-            help="Tells replicas of this command apart; the same after a restart.",
+            help="Names this process among the replicas of its command, each another, the same "
+            "after a restart: it then has its partitions back at once.  [default: no name]",
         )
         @functools.wraps(wanted)
-        def run(settings_file: Path, ready_file: Path | None, slot: str, **options: Any) -> None:
-            sys.exit(run_site(settings_file, wanted(**options), slot, ready_file))
+        def run(
+            settings_file: Path, ready_file: Path | None, slot: str | None, **options: Any
+        ) -> None:
+            sys.exit(run_site(settings_file, wanted(**options), slot or None, ready_file))
 
         return click.command(name, help=text)(run)
 

@@ -194,6 +194,7 @@ class _Up:
                     *(sys.executable, "-m", "edgeferry", "site"),
                     *("--settings", str(settings_path(data, settings.site))),
                     *("--ready-file", str(ready)),
+                    *("--slot", "0"),
                 ),
                 log=data / "logs" / f"{settings.role}.log",
                 ready_file=ready,
