@@ -1,12 +1,15 @@
 """One process: services started in order, stopped in reverse order, in one event loop.
 
 Exit codes: 0 stopped by a signal, 1 a service did not start, 2 settings or chains are
-wrong, 3 a service did not stop in time, 130 or 143 stopped at once by a second signal.
+wrong, 3 a service did not stop in time, 4 a service was dead and a new process is wanted,
+130 or 143 stopped at once by a second signal.
 """
 
 import asyncio
+import contextlib
 import gc
 import logging
+import math
 import os
 import signal
 import sys
@@ -22,6 +25,7 @@ from edgeferry.runtime.service import Service
 EXIT_NOT_STARTED = 1
 EXIT_INVALID = 2
 EXIT_NOT_STOPPED = 3
+EXIT_DEAD = 4
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 log = logging.getLogger(__name__)
@@ -33,10 +37,13 @@ class NotStarted(Stop):
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """Seconds that one service may take."""
+    """Seconds that one service may take; that it may be dead without a break before the
+    process ends, and between two looks at that."""
 
     start: float = 120.0
     stop: float = 10.0
+    dead: float = 30.0
+    look: float = 5.0
 
 
 def run_process(
@@ -46,7 +53,8 @@ def run_process(
     deadlines: Deadlines | None = None,
     on_ready: Callable[[], None] | None = None,
 ) -> int:
-    """Build the services inside the loop and run them until a signal. Returns an exit code.
+    """Build the services inside the loop and run them until a signal, or until one of them
+    is dead for good. Returns an exit code.
 
     on_ready: called once all have started. Errors that the operator can mend are printed on
     stderr without a trace."""
@@ -91,6 +99,7 @@ class Process:
 
     async def _run(self, services: Sequence[Service]) -> int:
         begun: list[Service] = []
+        dead = False
         try:
             for service in services:
                 begun.append(service)
@@ -101,11 +110,38 @@ class Process:
                 spare_the_collector()
                 if self._on_ready is not None:
                     self._on_ready()
-                await self._stopping.wait()
+                dead = await self._until_dead()
         finally:
             self._board.started(False)
             late = [service.name for service in reversed(begun) if not await self._stop(service)]
+        if dead:
+            return EXIT_DEAD
         return EXIT_NOT_STOPPED if late else 0
+
+    async def _until_dead(self) -> bool:
+        """False when a signal came first. Looks are counted, not seconds: a loop that stood
+        still has not seen a service dead all that time."""
+        enough = math.ceil(self._deadlines.dead / self._deadlines.look)
+        looks: dict[str, int] = {}
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), self._deadlines.look)
+                return False
+            try:
+                parts = self._board.overall().parts
+            except Exception:
+                log.exception("the health of the services cannot be told")
+                continue
+            looks = {name: looks.get(name, 0) + 1 for name in parts if not parts[name].alive}
+            gone = [name for name, count in looks.items() if count >= enough]
+            for name in gone:
+                log.error(
+                    "%s is dead, ending so that a new process takes over: %s",
+                    name,
+                    parts[name].detail or "it gives no reason",
+                )
+            if gone:
+                return True
 
     async def _start(self, service: Service) -> bool:
         """False when a signal came first. Raises NotStarted."""

@@ -13,7 +13,7 @@ import pytest
 from edgeferry.core.errors import LogUnavailable
 from edgeferry.runtime.background import BackgroundTask
 from edgeferry.runtime.health import HealthBoard
-from edgeferry.runtime.process import Deadlines, NotStarted, Process
+from edgeferry.runtime.process import EXIT_DEAD, Deadlines, NotStarted, Process
 from edgeferry.runtime.service import Health, Service
 from tests.unit.runtime.services import Recorded
 
@@ -115,6 +115,54 @@ async def test_a_process_is_ready_only_while_all_its_services_run() -> None:
 
     assert await Process(board, Deadlines(), on_ready).run(build) == 0
     assert seen == [False, True, False]
+
+
+class Changing(Recorded):
+    """Alive as the list says, look by look, and as its last entry from then on."""
+
+    def __init__(self, name: str, events: list[str], alive: list[bool]) -> None:
+        super().__init__(name, events)
+        self.alive = alive
+
+    def health(self) -> Health:
+        alive = self.alive.pop(0) if len(self.alive) > 1 else self.alive[0]
+        return Health(alive, alive, "" if alive else "its loop has ended")
+
+
+@pytest.mark.asyncio
+async def test_a_service_that_stays_dead_ends_the_process_in_order(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    events: list[str] = []
+    services = [Recorded("a", events), Changing("b", events, [True, False]), Recorded("c", events)]
+
+    async def build() -> Sequence[Service]:
+        return services
+
+    process = Process(HealthBoard(), Deadlines(dead=0.03, look=0.01))
+    assert await asyncio.wait_for(process.run(build), DEADLINE_SECONDS) == EXIT_DEAD
+    assert events[-3:] == ["stop c", "stop b", "stop a"]
+    assert "b is dead" in caplog.text
+    assert "its loop has ended" in caplog.text
+
+
+@pytest.mark.asyncio
+async def test_a_service_that_comes_back_in_time_ends_nothing() -> None:
+    flickering = Changing("a", [], [False, False, True] * 4 + [True])
+
+    async def build() -> Sequence[Service]:
+        return [flickering]
+
+    async def stop_when_seen() -> None:
+        while len(flickering.alive) > 1:
+            await asyncio.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    process = Process(HealthBoard(), Deadlines(dead=0.03, look=0.01))
+    async with asyncio.timeout(DEADLINE_SECONDS), asyncio.TaskGroup() as group:
+        running = group.create_task(process.run(build))
+        group.create_task(stop_when_seen())
+    assert running.result() == 0
 
 
 def test_the_whole_is_as_well_as_its_parts() -> None:
