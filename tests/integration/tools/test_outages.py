@@ -1,19 +1,23 @@
 """A whole installation whose records are broken and whose servers are killed under load:
 what is bad is set aside with its address, what was acknowledged arrives."""
 
+import asyncio
+import contextlib
 import struct
 from collections.abc import AsyncIterator
 
 import httpx
+import paho.mqtt.client as paho
 import pytest
 import pytest_asyncio
+from paho.mqtt.enums import CallbackAPIVersion
 
 from edgeferry.log.schemas import newest_id
 from edgeferry.rules.loader import load_chain
 from edgeferry.rules.processor import input_topics
 from edgeferry.sync.lanes import UP
 from edgeferry.tools.bench.installation import running
-from tests.integration.tools.two_ends import TwoEnds, until
+from tests.integration.tools.two_ends import BASE_TS, Address, Load, TwoEnds, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -57,3 +61,84 @@ async def test_an_undecodable_record_in_any_topic_is_set_aside_whole_and_the_str
     letters = [letter for letter in await ends.dead_letters() if letter[0] in expected]
     assert len(letters) == len(expected)
     assert dict(letters) == expected
+
+
+async def test_what_nobody_can_decode_crosses_the_link_and_is_set_aside_in_the_cloud(
+    ends: TwoEnds,
+) -> None:
+    crossing = [b"\xfe first up", UNKNOWN_SCHEMA + b" up"]
+    ends.append(ends.devices[0][0].encode(), {f"edge.{lane}": [*crossing] for lane in UP})
+    expected = sorted((topic, value) for topic in RECEIVED_TOPICS for value in crossing)
+
+    async def crossed() -> list[tuple[Address, bytes | None]]:
+        return [letter for letter in await ends.dead_letters() if letter[1] in crossing]
+
+    async def set_aside() -> bool:
+        return len(await crossed()) >= len(expected)
+
+    await until(set_aside)
+    await ends.until_it_flows("after_crossing")
+    letters = await crossed()
+    assert sorted((at[1], value) for at, value in letters if value) == expected
+    assert {at[0] for at, _ in letters} == {"cloud"}
+    for (_, topic, partition, offset), value in letters:
+        stood = [r for r in await ends.records(topic) if r[1:3] == (partition, offset)]
+        assert [record.value for record in stood] == [value]
+
+
+async def test_broken_payloads_are_answered_and_disturb_nobody(ends: TwoEnds) -> None:
+    before = len(await ends.dead_letters())
+    broken = [b"", b"{", b"\xff\xfe", b"[1, 2]", b'{"ts": "x", "values": {"a": 1}}', b"null"]
+    for body in broken:
+        answer = await ends.post(body)
+        assert answer.status_code == 400
+        assert answer.text
+    host, port = ends.edge_mqtt
+
+    def talk() -> None:
+        device = paho.Client(CallbackAPIVersion.VERSION2)
+        device.username_pw_set(ends.devices[0][1])
+        device.connect(host, port)
+        device.loop_start()
+        topic = "v1/devices/me/telemetry"
+        for body in [*broken, b'{"ts": %d, "values": {"over_mqtt": 7}}' % (BASE_TS + 7)]:
+            device.publish(topic, body, 1).wait_for_publish(20)
+        device.disconnect()
+        device.loop_stop()
+
+    await asyncio.to_thread(talk)
+
+    async def arrived() -> bool:
+        return await ends.stored("over_mqtt") == {7: "7"}
+
+    await until(arrived)
+    await ends.until_it_flows("after_broken_payloads")
+    assert len(await ends.dead_letters()) - before == len(broken)  # those over MQTT, kept
+
+
+async def test_a_device_that_speaks_no_mqtt_is_dropped_alone(ends: TwoEnds) -> None:
+    reader, writer = await asyncio.open_connection(*ends.edge_mqtt)
+    writer.write(b"GET / HTTP/1.1\r\n\r\n" + bytes(range(256)))
+    async with asyncio.timeout(20):
+        while await reader.read(1000):
+            pass
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+    await ends.until_it_flows("after_no_mqtt")
+
+
+@pytest.mark.parametrize("server", ["cassandra", "kafka"])
+async def test_a_server_killed_under_load_comes_back_and_nothing_acknowledged_is_lost(
+    ends: TwoEnds, server: str
+) -> None:
+    pids, letters = ends.installation.pids(), len(await ends.dead_letters())
+    load = Load(ends, f"while_{server}_was_killed")
+    async with load.running():
+        await load.until_more(20)
+        await ends.kill(server)
+        await load.until_more(20)
+    await load.until_all_stored()
+    after = ends.installation.pids()
+    assert {name for name in pids if after[name] != pids[name]} == {server}
+    assert len(await ends.dead_letters()) == letters
