@@ -33,10 +33,9 @@ CHECKPOINT_RECORDS = 50_000
 _APPEND_BYTES = 4_000_000
 _SCAN_BYTES = 1_000_000
 _SCAN_WAIT_MS = 5000
-_HEADER_ROOM = 4096
-"""Values this far below the log's limit need no exact count of their headers."""
-
 _RECORD_FRAMING = 256
+_HEADER_FRAMING = 8
+_OWN_HEADERS = 512
 
 log = logging.getLogger(__name__)
 
@@ -204,7 +203,12 @@ class Inbox:
             next_offset = batch.next_offset
             events = self._unpacker.unpack(batch)
             last = event_hash(events[-1].value)
-            outgoing += self._received(batch.epoch, events, limit)
+            received = self._received(batch.epoch, events)
+            # A header takes 4 bytes of a batch beside its name and value, so a record (see
+            # _size) is below twice the batch: most batches need no look at each of theirs.
+            if 2 * size + _RECORD_FRAMING + _OWN_HEADERS > limit:
+                received = self._fitting(received, [event.offset for event in events], limit)
+            outgoing += received
         try:
             await writer.append(outgoing)
         except RecordTooLarge as error:
@@ -212,17 +216,23 @@ class Inbox:
             raise LogUnavailable(f"received events cannot be appended: {error}") from error
         return next_offset, total, last, len(outgoing)
 
-    def _received(self, epoch: int, events: list[Event], limit: int) -> list[Outgoing]:
+    def _received(self, epoch: int, events: list[Event]) -> list[Outgoing]:
         topic, edge, of_epoch = self.topic, (HEADER_EDGE, self._edge), (HEADER_EPOCH, b"%d" % epoch)
-        surely_fits = limit - _HEADER_ROOM
-        found: list[Outgoing] = []
-        for offset, key, value, headers in events:
-            all_headers = (*headers, edge, of_epoch, (HEADER_OFFSET, b"%d" % offset))
-            outgoing = Outgoing(topic, key, value or b"", all_headers)
-            if len(outgoing.value) > surely_fits and _size(outgoing) > limit:
-                outgoing = self._too_large(outgoing, offset, limit)
-            found.append(outgoing)
-        return found
+        return [
+            Outgoing(
+                topic,
+                key,
+                value or b"",
+                (*headers, edge, of_epoch, (HEADER_OFFSET, b"%d" % offset)),
+            )
+            for offset, key, value, headers in events
+        ]
+
+    def _fitting(self, records: list[Outgoing], offsets: list[int], limit: int) -> list[Outgoing]:
+        return [
+            record if _size(record) <= limit else self._too_large(record, offset, limit)
+            for record, offset in zip(records, offsets, strict=True)
+        ]
 
     def _too_large(self, event: Outgoing, offset: int, limit: int) -> Outgoing:
         """An event that this site's log cannot hold: a dead letter here, not a dead stop."""
@@ -238,15 +248,19 @@ class Inbox:
             error_text=f"event of {size} bytes; at most {limit} are taken here",
             first_failure=now, last_failure=now, attempts=1,
         )  # fmt: skip
-        topic = site_topic(self._parts.site, "dead-letters")
-        whole = Outgoing(topic, event.key, encode_dead_letter(letter))
         log.error("lane %s, offset %d: %s", self.name, offset, letter.error_text)
-        if _size(whole) <= limit:
-            return whole
         address = letter._replace(
             value=None, error_text=f"{letter.error_text}; the sender's log alone holds it"
         )
-        return Outgoing(topic, event.key, encode_dead_letter(address))
+        for kept in (letter, address):
+            outgoing = self._dead(kept)
+            if _size(outgoing) <= limit:
+                return outgoing
+        return self._dead(address._replace(key=None, headers=()))
+
+    def _dead(self, letter: DeadLetter) -> Outgoing:
+        topic = site_topic(self._parts.site, "dead-letters")
+        return Outgoing(topic, letter.key, encode_dead_letter(letter))
 
     async def _save_when_due(self) -> None:
         now = self._parts.clock.monotonic()
@@ -286,5 +300,9 @@ class Inbox:
 
 
 def _size(outgoing: Outgoing) -> int:
-    headers = sum(len(name) + len(value) + 8 for name, value in outgoing.headers)
-    return len(outgoing.key or b"") + len(outgoing.value) + headers + _RECORD_FRAMING
+    """Bytes in the log, at most."""
+    size = _RECORD_FRAMING + len(outgoing.key or b"") + len(outgoing.value)
+    for name, value in outgoing.headers:
+        name_size = len(name) if name.isascii() else len(name.encode())
+        size += name_size + len(value) + _HEADER_FRAMING
+    return size

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgeferry.core.errors import InvalidSettings, Stop
-from edgeferry.core.record import Outgoing
+from edgeferry.core.record import Outgoing, Record
 from edgeferry.log.codec import decode_dead_letter
 from edgeferry.runtime.settings import ListenSettings, SyncSettings
 from edgeferry.sync.cloud import CloudSync
@@ -107,7 +107,7 @@ async def test_a_failed_append_ends_session_and_writer_and_leaves_no_gap(pair: P
 @pytest.mark.asyncio
 async def test_a_newer_session_waits_for_the_append_of_the_older(pair: Pair) -> None:
     async with pair.cloud_runs(), pair.edge_runs() as older:
-        await until(lambda: older.status().connected)
+        await until(lambda: older.status().connected and len(pair.cloud.writers) == 1)
         (writer,) = pair.cloud.writers
         writer.gate = asyncio.Event()
         pair.edge.produce("cloud-events", range(20))
@@ -213,6 +213,51 @@ async def test_an_event_too_large_for_the_cloud_becomes_a_dead_letter_there(pair
     assert pair.arrived() == [0, 2]
     (letter,) = pair.cloud.log.records("cloud.dead-letters")
     assert decode_dead_letter(letter.value).offset == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "headers"),
+    [
+        pytest.param(b"k", [("h", b"x" * 5000)], id="a header's value"),
+        pytest.param(b"k", [("h" * 5000, b"x")], id="a header's name"),
+        pytest.param(b"k", [("\u20ac" * 1600, b"x")], id="a name's bytes"),
+        pytest.param(b"k", [("h", b"")] * 600, id="the number of headers"),
+        pytest.param(b"x" * 5000, [], id="key"),
+    ],
+)
+@pytest.mark.asyncio
+async def test_so_does_an_event_whose_key_or_headers_are_too_large(
+    pair: Pair, key: bytes, headers: list[tuple[str, bytes]]
+) -> None:
+    pair.cloud.max_record_bytes = 5000
+    pair.edge.produce("cloud-events", [0])
+    pair.edge.log.add(Outgoing("edge.cloud-events", key, b"small", headers))
+    pair.edge.produce("cloud-events", [2])
+    async with pair.cloud_runs(), pair.edge_runs() as edge:
+        await until(lambda: edge.status().lanes["cloud-events"].acked == 3)
+    assert pair.arrived() == [0, 2]
+    (record,) = pair.cloud.log.records("cloud.dead-letters")
+    assert record_size(record) <= 5000
+    letter = decode_dead_letter(record.value)
+    assert (letter.offset, letter.error_class) == (1, "RecordTooLarge")
+
+
+@pytest.mark.asyncio
+async def test_the_limit_is_exact_whatever_else_is_in_the_batch(pair: Pair) -> None:
+    pair.cloud.max_record_bytes = 5000
+    sizes = range(4000, 5000, 100)
+    for size in sizes:
+        pair.edge.log.add(Outgoing("edge.cloud-events", b"k", b"x" * size, [("h", b"x" * 200)]))
+    async with pair.cloud_runs(), pair.edge_runs() as edge:
+        await until(lambda: edge.status().lanes["cloud-events"].acked == len(sizes))
+    taken = [len(r.value or b"") for r in pair.cloud.log.records("cloud.cloud-events")]
+    assert taken == [size for size in sizes if size <= 4400]
+    assert len(pair.cloud.log.records("cloud.dead-letters")) == len(sizes) - len(taken)
+
+
+def record_size(record: Record) -> int:
+    headers = sum(len(name.encode()) + len(value) for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
 
 
 @pytest.mark.asyncio
