@@ -1,6 +1,6 @@
 """``edgeferry dead-letters``: what could not be processed, whole; to look at and to replay."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -10,12 +10,14 @@ import click
 from edgeferry.core.clock import SystemClock
 from edgeferry.core.dead_letter import DeadLetter
 from edgeferry.core.errors import Stop, Undecodable
-from edgeferry.core.record import Outgoing, PartitionEnds, Record
+from edgeferry.core.record import LogReader, LogWriter, Outgoing, PartitionEnds, Record
+from edgeferry.gateway.records import NODE as GATEWAY
 from edgeferry.log.codec import decode_dead_letter
 from edgeferry.log.kafka import KafkaWriter
 from edgeferry.log.kafka_reader import KafkaReader
 from edgeferry.log.topics import site_topic
 from edgeferry.runtime.settings import Settings, load_settings
+from edgeferry.sync.recovery import origin_of
 from edgeferry.tools.options import settings_option
 from edgeferry.tools.output import asynchronous, json_option, print_json, print_table
 from edgeferry.tools.records import header_texts, readable, stored_records, text
@@ -91,6 +93,8 @@ async def show(address: Address, settings_file: Path, as_json: bool) -> None:
     async with _topic(load_settings(settings_file)) as (reader, topic):
         letter = await _read(reader, topic, address)
     document = {**_summary(address, letter), "holds": readable(_held(letter))}
+    if _is_payload(letter):
+        document["payload"] = text(letter.value)
     if as_json:
         print_json(document)
     else:
@@ -104,32 +108,81 @@ async def show(address: Address, settings_file: Path, as_json: bool) -> None:
 @asynchronous
 async def replay(addresses: tuple[Address, ...], settings_file: Path, as_json: bool) -> None:
     """Append the records that dead letters hold to the topics that they came from, with
-    their keys and headers. The dead letters stay until their time is over."""
+    their keys and headers. The dead letters stay until their time is over.
+
+    What cannot be replayed is told at the end (exit code 1); the others are replayed."""
     settings = load_settings(settings_file)
-    async with _topic(settings) as (reader, topic):
-        letters = [await _read(reader, topic, address) for address in addresses]
-    empty = [str(a) for a, letter in zip(addresses, letters, strict=True) if letter.value is None]
-    if empty:
-        raise Stop(f"nothing to replay, the record had no value: {', '.join(empty)}")
     writer = KafkaWriter(settings.kafka.bootstrap, SystemClock())
     try:
-        await writer.append(
-            [
-                Outgoing(letter.topic, letter.key, letter.value or b"", letter.headers)
-                for letter in letters
-            ]
-        )
+        async with _topic(settings) as (reader, topic):
+            done = await replay_letters(
+                reader=reader, writer=writer, topic=topic, addresses=addresses
+            )
     finally:
         await writer.stop()
-    rows = [
-        {"address": str(address), "replayed_to": letter.topic}
-        for address, letter in zip(addresses, letters, strict=True)
-    ]
+    rows = [{"address": str(address), "replayed_to": to} for address, to in done.replayed]
     if as_json:
         print_json(rows)
     else:
         for row in rows:
             click.echo(f"{row['address']} -> {row['replayed_to']}")
+    if done.refused:
+        raise Stop("\n".join(done.refused))
+
+
+class Replay(NamedTuple):
+    """replayed: addresses of dead letters with the topics that have their records again;
+    refused: one line for each of the others."""
+
+    replayed: list[tuple[Address, str]]
+    refused: list[str]
+
+
+async def replay_letters(
+    *, reader: LogReader, writer: LogWriter, topic: str, addresses: Sequence[Address]
+) -> Replay:
+    """``topic``: of the dead letters. Raises LogUnavailable."""
+    done = Replay([], [])
+    records: list[Outgoing] = []
+    for address in addresses:
+        try:
+            letter = await _read(reader, topic, address)
+            records.append(_replayable(letter, writer.max_record_bytes))
+        except Stop as error:
+            done.refused.append(f"{address}: {error}")
+        else:
+            done.replayed.append((address, letter.topic))
+    await writer.append(records)
+    return done
+
+
+def _replayable(letter: DeadLetter, limit: int) -> Outgoing:
+    """The record as it was, but without the link's headers: by them it would be dropped as
+    a repeat of itself. Nor may a sender's own, which stand before, take their place.
+
+    Raises Stop when there is no record to append, or none that the log takes (``limit``
+    bytes)."""
+    if _is_payload(letter):
+        raise Stop(
+            f"not a record but a bad payload that a device sent to {letter.topic}; "
+            "`edgeferry dead-letters show` gives it: publish it again, corrected"
+        )
+    if letter.value is None:
+        raise Stop(f"nothing to replay, it holds no value ({letter.error_text})")
+    if len(letter.value) > limit:
+        raise Stop(
+            f"its value of {len(letter.value)} bytes is above the log's limit of {limit} bytes: "
+            "its sender has to make smaller ones"
+        )
+    headers = letter.headers
+    while origin_of(headers) is not None:
+        headers = headers[:-3]
+    return Outgoing(letter.topic, letter.key, letter.value, headers)
+
+
+def _is_payload(letter: DeadLetter) -> bool:
+    """Whether it is of the gateway: it holds what a device sent, and an MQTT topic."""
+    return letter.node == GATEWAY and letter.partition < 0
 
 
 @asynccontextmanager
@@ -141,7 +194,7 @@ async def _topic(settings: Settings) -> AsyncIterator[tuple[KafkaReader, str]]:
         await reader.stop()
 
 
-async def _read(reader: KafkaReader, topic: str, address: Address) -> DeadLetter:
+async def _read(reader: LogReader, topic: str, address: Address) -> DeadLetter:
     """Raises Stop when there is none, LogUnavailable."""
     ends = (await reader.ends(topic)).get(address.partition)
     if ends is not None and ends.start <= address.offset < ends.end:

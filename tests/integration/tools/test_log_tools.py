@@ -27,8 +27,8 @@ def settings(tmp_path: Path, kafka: str, topic_prefix: str) -> str:
     return str(file)
 
 
-async def edgeferry(*arguments: str) -> Any:
-    ended = await asyncio.to_thread(
+async def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-m", "edgeferry", *arguments, "--json"],
         capture_output=True,
@@ -36,6 +36,10 @@ async def edgeferry(*arguments: str) -> Any:
         check=False,
         timeout=120,
     )
+
+
+async def edgeferry(*arguments: str) -> Any:
+    ended = await run(*arguments)
     assert ended.returncode == 0, ended.stderr
     return json.loads(ended.stdout)
 
@@ -115,3 +119,32 @@ async def test_a_dead_letter_is_listed_shown_and_replayed_whole(
     assert [(r.key, r.value, tuple(r.headers)) for r in found] == [
         (letter.key, letter.value, letter.headers)
     ]
+
+
+@pytest.mark.asyncio
+async def test_a_payload_that_the_gateway_refused_is_shown_but_not_replayed(
+    settings: str, kafka: str, topic_prefix: str
+) -> None:
+    await edgeferry("topics", "apply", "--settings", settings)
+    payload = DeadLetter(
+        key=b"device", value=b'{"t": ', headers=(), topic="v1/devices/me/telemetry",
+        partition=-1, offset=-1, site=topic_prefix, chain="", node="gateway",
+        error_class="InvalidPayload", error_text="no JSON", first_failure=1, last_failure=1,
+        attempts=1,
+    )  # fmt: skip
+    target = f"{topic_prefix}.root"
+    record = payload._replace(topic=target, partition=0, offset=3, node="switch", last_failure=2)
+    letters = [
+        Outgoing(f"{topic_prefix}.dead-letters", b"device", encode_dead_letter(letter))
+        for letter in (payload, record)
+    ]
+    await append(kafka, *letters)
+    listed = await edgeferry("dead-letters", "list", "--settings", settings)
+    assert [row["node"] for row in listed] == ["gateway", "switch"]
+    of_gateway, of_switch = (row["address"] for row in listed)
+    shown = await edgeferry("dead-letters", "show", of_gateway, "--settings", settings)
+    assert shown["payload"] == '{"t": '
+    ended = await run("dead-letters", "replay", of_gateway, of_switch, "--settings", settings)
+    assert json.loads(ended.stdout) == [{"address": of_switch, "replayed_to": target}]
+    assert ended.returncode == 1
+    assert f"{of_gateway}: not a record but a bad payload" in ended.stderr
