@@ -1,12 +1,21 @@
 """What a benchmark reports."""
 
+import contextlib
+import json
 import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from edgeferry.core.message import RuleMessage
 from edgeferry.core.record import Record
 from edgeferry.log.codec import encode_message
+from edgeferry.tools.bench import command
 from edgeferry.tools.bench.chain_audit import Audit
 from edgeferry.tools.bench.report import CpuMeter, Report, quantile
 
@@ -30,6 +39,75 @@ def test_cpu_of_a_process_counts_from_the_start_of_the_meter() -> None:
     while meter.seconds()["test"] < 0.05:
         sum(range(10_000))
     assert meter.seconds().keys() == {"test"}
+
+
+@contextlib.contextmanager
+def busy() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that only burns CPU."""
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def until_used(meter: CpuMeter, seconds: float) -> None:
+    deadline = time.monotonic() + 30
+    while meter.seconds()["role"] < seconds:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_cpu_of_a_killed_process_counts_and_that_of_its_successor_too() -> None:
+    with busy() as first:
+        meter = CpuMeter({"role": first.pid})
+        until_used(meter, 0.1)
+        meter.ending("role")
+    used = meter.seconds()["role"]
+    assert used >= 0.1
+    meter.follow({"role": first.pid})  # it is gone: nothing takes its place
+    assert meter.seconds() == {"role": used}
+    with busy() as second:
+        meter.follow({"role": second.pid})
+        until_used(meter, used + 0.1)
+
+
+def test_a_role_whose_process_ended_unseen_has_no_figure() -> None:
+    with busy() as process:
+        meter = CpuMeter({"role": process.pid})
+    meter.ending("role")
+    with busy() as other:
+        meter.follow({"role": other.pid})
+        assert meter.seconds() == {}
+
+
+SOUND = dict.fromkeys(
+    ("lost", "extra", "duplicates", "wrong_values", "stale_latest", "out_of_order"), 0
+)
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_each_kind_of_wrong_message_fails_the_crash_test(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    outcome = {"name": "crash", **SOUND}
+
+    @contextlib.asynccontextmanager
+    async def installed(*_arguments: object) -> AsyncIterator[None]:
+        yield
+
+    async def crash(*_arguments: object) -> dict[str, object]:
+        return {**outcome}
+
+    monkeypatch.setattr(command, "_installed", installed)
+    monkeypatch.setattr(command, "crash", crash)
+    run = ["crash", "--data", str(tmp_path), "--json"]
+    assert CliRunner().invoke(command.bench, run).exit_code == 0
+    outcome[name] = 1
+    ended = CliRunner().invoke(command.bench, run)
+    assert ended.exit_code == 1
+    assert f"not those acknowledged: {name}" in ended.stderr
+    assert json.loads(ended.stdout)[name] == 1
 
 
 def entered(*messages: tuple[str, int]) -> Audit:

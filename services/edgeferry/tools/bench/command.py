@@ -10,7 +10,7 @@ import click
 
 from edgeferry.core.clock import SystemClock
 from edgeferry.core.errors import Stop
-from edgeferry.tools.bench.crash import CrashPlan, crash
+from edgeferry.tools.bench.crash import CrashPlan, crash, faults
 from edgeferry.tools.bench.e2e import DEVICES, Offer, e2e
 from edgeferry.tools.bench.hop import HopPlan, hop
 from edgeferry.tools.bench.installation import Installation, running
@@ -159,8 +159,7 @@ async def crash_command(
     async with _installed(data, devices, chain_cloud) as installation:
         line = await crash(installation, plan, SystemClock())
     _print(line, as_json)
-    wrong = [name for name in ("lost", "extra", "duplicates", "stale_latest") if line[name]]
-    if wrong:
+    if wrong := faults(line):
         raise Stop(f"the stored messages are not those acknowledged: {', '.join(wrong)}")
 
 

@@ -1,6 +1,7 @@
 """What every benchmark ends with: one JSON object. A figure that was not measured is
 absent, never 0."""
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,21 +16,39 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 
 class CpuMeter:
-    """CPU seconds (user + system) of processes since this was made.
+    """CPU seconds (user + system) of roles since this was made.
 
-    roles: name -> process id. A process that has ended is left out."""
+    roles: name -> process id. A role that had a process which ended unseen is left out."""
 
     def __init__(self, roles: Mapping[str, int]) -> None:
         self._processes = {role: psutil.Process(pid) for role, pid in roles.items()}
         self._before = {role: _cpu(process) for role, process in self._processes.items()}
+        self._ended: dict[str, float] = {}
+
+    def ending(self, role: str) -> None:
+        """To be called right before the process of a role is killed: it still counts."""
+        used = self.seconds().get(role)
+        if used is not None:
+            self._ended[role] = used
+            del self._processes[role]
+
+    def follow(self, roles: Mapping[str, int]) -> None:
+        """The processes of now: one that took the place of an ``ending`` one counts from
+        its birth."""
+        for role in self._ended.keys() & roles.keys() - self._processes.keys():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                self._processes[role] = psutil.Process(roles[role])
+                self._before[role] = 0.0
 
     def seconds(self) -> dict[str, float]:
-        found: dict[str, float] = {}
+        found = dict(self._ended)
         for role, process in self._processes.items():
             try:
-                found[role] = round(_cpu(process) - self._before[role], 3)
+                used = _cpu(process) - self._before[role]
             except psutil.NoSuchProcess:
-                continue
+                found.pop(role, None)
+            else:
+                found[role] = round(found.get(role, 0.0) + used, 3)
         return found
 
 
