@@ -25,6 +25,8 @@ from edgeferry.core.record import PartitionEnds
 from edgeferry.log.topics import TopicSettings
 
 _TIMEOUT = 15.0
+_CRITICAL = 2
+"""Of syslog's levels."""
 _POLL_SECONDS = 0.05
 _COORDINATOR_SECONDS = 0.1
 _COORDINATOR_MOVES = (
@@ -57,7 +59,13 @@ class TopicAdmin:
     def __init__(self, bootstrap: str) -> None:
         self._bootstrap = bootstrap
         self._client = AdminClient(
-            {"bootstrap.servers": bootstrap, "socket.timeout.ms": int(_TIMEOUT * 1000)}
+            {
+                "bootstrap.servers": bootstrap,
+                "socket.timeout.ms": int(_TIMEOUT * 1000),
+                # or, with Kafka away, it prints 20 lines a second past our logging; every
+                # call tells its error anyway
+                "log_level": _CRITICAL,
+            }
         )
 
     async def ensure(self, topics: Sequence[TopicSettings], replication: int) -> list[str]:

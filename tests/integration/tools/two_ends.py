@@ -165,15 +165,16 @@ class Load:
         self.acknowledged: list[set[int]] = [set() for _ in ends.devices]
 
     @property
-    def count(self) -> int:
-        return sum(map(len, self.acknowledged))
+    def counts(self) -> list[int]:
+        """How many are acknowledged, by device."""
+        return [len(numbers) for numbers in self.acknowledged]
 
     async def until_more(self, count: int) -> None:
-        """So many more are acknowledged from now on, some of every device."""
-        goals = [len(numbers) + count for numbers in self.acknowledged]
+        """So many more of every device are acknowledged from now on."""
+        goals = [before + count for before in self.counts]
 
         async def reached() -> bool:
-            return all(len(a) >= goal for a, goal in zip(self.acknowledged, goals, strict=True))
+            return all(now >= goal for now, goal in zip(self.counts, goals, strict=True))
 
         await until(reached)
 
