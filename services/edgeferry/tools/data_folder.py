@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import random
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,6 +15,8 @@ from edgeferry.core.errors import InvalidSettings, Stop
 
 LOOPBACK = "127.0.0.1"
 _LAST_PORT = 32_000
+_ANYWHERE = range(10_000, 15_000)
+"""Where the search for any port begins; above are those of our servers."""
 DEFAULT_PORTS: Mapping[str, int] = {
     "cloud-http": 8080,
     "cloud-mqtt": 1883,
@@ -111,8 +114,11 @@ def choose_ports(
     """A port per option, and a line for each that is not the one people expect.
 
     A port that was asked for must be free; else the one of the last start, else the
-    default, else any free one. Raises PortTaken naming port and option."""
+    default, else a free one above it. 0 takes any free one, each start another: the ports
+    are bound long after they were chosen, and two starts at once must not take the same.
+    Raises PortTaken naming port and option."""
     chosen: dict[str, int] = {}
+    anywhere = random.Random(os.urandom(8)).choice(_ANYWHERE)
     notes: list[str] = []
     for option, default in DEFAULT_PORTS.items():
         port = asked.get(option)
@@ -125,7 +131,7 @@ def choose_ports(
         elif port is None and usual not in chosen.values() and is_free(usual):
             port = usual
         else:
-            port = _next_free(default, chosen)
+            port = _next_free(default if port is None else anywhere, chosen)
             if asked.get(option) is None:
                 notes.append(f"port {usual} is taken: {option} is on {port} instead")
         chosen[option] = port

@@ -67,6 +67,11 @@ def test_port_0_takes_a_free_one_without_a_word() -> None:
     assert notes == []
 
 
+def test_starts_at_once_that_take_any_port_do_not_take_the_same() -> None:
+    starts = [choose_ports(dict.fromkeys(DEFAULT_PORTS, 0), {})[0] for _ in range(20)]
+    assert len({start["sync"] for start in starts}) > 1
+
+
 def test_ports_of_the_last_start_are_taken_again() -> None:
     first, _ = choose_ports(dict.fromkeys(DEFAULT_PORTS, 0), {})
     again, notes = choose_ports({}, first)
