@@ -19,7 +19,7 @@ from edgeferry.log.topics import site_topic
 from edgeferry.tools.bench.installation import Installation
 from edgeferry.tools.records import stored_records
 
-DEADLINE_SECONDS = 90.0
+DEADLINE_SECONDS = 180.0
 BASE_TS = 1_700_000_000_000
 _POLL_SECONDS = 0.1
 _PUBLISH_SECONDS = 20.0
