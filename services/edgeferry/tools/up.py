@@ -6,7 +6,7 @@ import signal
 import sys
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,13 @@ from rich.console import Console
 from rich.table import Table
 
 from edgeferry.api.auth import ADMIN_USERNAME
+from edgeferry.core.chain import Chain
 from edgeferry.core.clock import Clock, SystemClock
+from edgeferry.log.admin import TopicAdmin
+from edgeferry.log.topics import Role
 from edgeferry.rules.loader import load_chain
 from edgeferry.runtime.settings import Settings
+from edgeferry.tools.chain_change import ChainChange, check_change
 from edgeferry.tools.data_folder import (
     DEFAULT_PORTS,
     LOOPBACK,
@@ -40,7 +44,7 @@ from edgeferry.tools.supervise import ChildProcess, ChildSpec, Part, Supervisor
 from edgeferry.tools.topics import apply_topics
 
 RUNNING_FILE = "running.json"
-_DEFAULT_CHAINS = {"edge": "edge_root", "cloud": "cloud_root"}
+_DEFAULT_CHAINS: Mapping[Role, str] = {"edge": "edge_root", "cloud": "cloud_root"}
 _SITE_START_SECONDS = 120.0
 _LINK_SECONDS = 15.0
 _TABLE_COLUMNS = 100
@@ -147,12 +151,13 @@ class _Up:
     async def _start(self) -> None:
         options = self._options
         remembered = Remembered.read(options.data)
+        names, chains = dict[str, str](), dict[Role, Chain]()
         for role, default in _DEFAULT_CHAINS.items():
             asked = options.chains[role]
-            chain = _as_name_or_path(asked) if asked else remembered.chains.get(role, default)
-            load_chain(chain, "edge" if role == "edge" else "cloud")
-            remembered.chains[role] = chain
-        remembered.ports, notes = choose_ports(options.ports, remembered.ports)
+            name = _as_name_or_path(asked) if asked else remembered.chains.get(role, default)
+            names[role], chains[role] = name, load_chain(name, role)
+        starting = replace(remembered, chains=names)
+        starting.ports, notes = choose_ports(options.ports, remembered.ports)
         for note in notes:
             _say(note)
         _say("starting Kafka and Cassandra")
@@ -161,7 +166,10 @@ class _Up:
                 group.create_task(self._supervisor.start(server))
         kafka, cassandra = (server.address for server in self._servers.all)
         self._addresses = Servers(kafka=kafka or "", cassandra=cassandra or "")
-        made = prepare(options.data, self._addresses, remembered, options.devices, self._clock)
+        for role, chain in chains.items():
+            await self._check_chain(role, chain, names[role], remembered.chains.get(role))
+        made = prepare(options.data, self._addresses, starting, options.devices, self._clock)
+        replace(starting, chains=remembered.chains).write(options.data)
         for settings in (made.cloud, made.edge):
             await apply_topics(settings)
         _say("starting the Cloud and the Edge")
@@ -170,10 +178,26 @@ class _Up:
         async with asyncio.TaskGroup() as group:
             for site in sites:
                 group.create_task(self._supervisor.start(site))
+        starting.write(options.data)  # from now on records stand in the topics of these chains
         await self._until_linked(made.edge.http.port)
         self._made = made
         self._changed()
         self._tell(made)
+
+    async def _check_chain(self, role: Role, chain: Chain, wanted: str, before: str | None) -> None:
+        """Raises ChainNotEmpty."""
+        assert self._addresses is not None
+        change = ChainChange(
+            role=role,
+            site=role,
+            before=before,
+            wanted=wanted,
+            chain=chain,
+            settings=str(settings_path(self._options.data, role)),
+        )
+        warning = await check_change(TopicAdmin(self._addresses.kafka), change)
+        if warning:
+            _say(warning)
 
     async def _until_linked(self, edge_http: int) -> None:
         """The Edge is ready without the Cloud; here people expect the link to be up too."""

@@ -16,6 +16,9 @@ import psutil
 import pytest
 
 from edgeferry.core.clock import SystemClock
+from edgeferry.core.record import Outgoing
+from edgeferry.log.kafka import KafkaWriter
+from edgeferry.rules.loader import CHAINS
 from edgeferry.runtime.settings import load_settings
 from edgeferry.store import open_store
 from edgeferry.tools.bench.installation import Installation, running
@@ -115,6 +118,42 @@ async def test_up_carries_a_value_survives_kills_and_starts_again_where_it_was(
             await site.until_read(client, "new", now + 2, "1")
             await site.until_read(client, "temperature", now + 2, "23")
             assert await _latest(second, site) == {"temperature": now + 1}
+            await _leave_a_record(second, "cloud.cloud_root.save")
+        await _refuses_another_chain(tmp_path)
+
+
+async def _leave_a_record(installation: Installation, topic: str) -> None:
+    writer = KafkaWriter(installation.ready["kafka"], SystemClock())
+    await writer.start()
+    try:
+        await writer.append([Outgoing(topic, b"key", b"value", [])])
+    finally:
+        await writer.stop()
+
+
+async def _refuses_another_chain(tmp_path: Path) -> None:
+    text = (CHAINS / "cloud_root.yaml").read_text()
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(text.replace("chain: cloud_root", "chain: mine"))
+    remembered = (tmp_path / "data" / "up.json").read_text()
+    assert '"cloud_history_only"' in remembered
+    ended = await asyncio.to_thread(
+        subprocess.run,
+        [
+            *(sys.executable, "-m", "edgeferry", "up", "--servers", "local"),
+            *("--data", str(tmp_path / "data"), "--chain-cloud", str(mine)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "1 unread record stands in cloud.cloud_root.save (1), which no node of chain mine" in (
+        ended.stderr
+    )
+    assert "Start once with --chain-cloud cloud_history_only" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert (tmp_path / "data" / "up.json").read_text() == remembered
 
 
 async def _refuses_a_second_start(first: Installation) -> None:

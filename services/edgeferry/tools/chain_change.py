@@ -1,0 +1,80 @@
+"""Before another chain is started: does anything still stand in the topics of an old one?
+
+Records between two nodes were acknowledged to their senders. A chain without these nodes
+never reads them.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from edgeferry.core.chain import Chain
+from edgeferry.core.errors import Stop
+from edgeferry.log.admin import PartitionLag
+from edgeferry.log.topics import Role
+from edgeferry.rules.processor import input_topics
+
+
+class ChainNotEmpty(Stop):
+    """Records of the chain before would never be read; the text says which and what to do."""
+
+
+class LagAdmin(Protocol):
+    """What is asked of ``log.admin.TopicAdmin``."""
+
+    async def partitions(self) -> dict[str, int]: ...
+
+    async def lag(self, group: str, topics: Sequence[str]) -> list[PartitionLag]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChainChange:
+    """before: name or path of the root chain that ran last, None when none is remembered.
+    wanted, chain: the same of the one to start, and itself. settings: the file of the site."""
+
+    role: Role
+    site: str
+    before: str | None
+    wanted: str
+    chain: Chain
+    settings: str
+
+
+async def unread(admin: LagAdmin, site: str, chain: Chain) -> dict[str, int]:
+    """Topic -> records that stand before nodes which the site's root chain has not.
+
+    Also those of chains that ran before the last one. Raises LogUnavailable."""
+    of_nodes = re.compile(rf"{re.escape(site)}\.[^.]+\.[^.]+")
+    read = set(input_topics(site, chain, root=True))
+    others = [t for t in sorted(await admin.partitions()) if of_nodes.fullmatch(t)]
+    found = {
+        topic: sum(row.lag for row in await admin.lag(topic, [topic]))
+        for topic in others
+        if topic not in read
+    }
+    return {topic: records for topic, records in found.items() if records}
+
+
+async def check_change(admin: LagAdmin, change: ChainChange) -> str:
+    """A warning, or nothing. Raises ChainNotEmpty when the chain was changed too early."""
+    left = await unread(admin, change.site, change.chain)
+    if not left:
+        return ""
+    stand = f"{_listed(left)}, which no node of chain {change.chain.name} reads"
+    if change.before in (None, change.wanted):
+        return (
+            f"{change.role}: {stand}; to have them processed, start once with their chain "
+            f"(--chain-{change.role}; a topic is named <site>.<chain>.<node>)"
+        )
+    raise ChainNotEmpty(
+        f"{change.role}: {stand}. Start once with --chain-{change.role} {change.before}, wait "
+        f"until `edgeferry lag --settings {change.settings}` shows 0 for every node, stop, and "
+        f"then start with --chain-{change.role} {change.wanted}"
+    )
+
+
+def _listed(left: Mapping[str, int]) -> str:
+    count = sum(left.values())
+    topics = ", ".join(f"{topic} ({records})" for topic, records in left.items())
+    return f"{count} unread {'record stands' if count == 1 else 'records stand'} in {topics}"
