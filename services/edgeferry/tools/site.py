@@ -313,14 +313,12 @@ def _api_context(shared: Shared) -> ApiContext:
     )
 
 
-def run_site(
-    settings_file: Path | None, wanted: Wanted, slot: str | None, ready_file: Path | None
-) -> int:
-    """Run until a signal; the exit code (``runtime.process``)."""
+def run_site(file: Path | None, wanted: Wanted, slot: str | None, ready_file: Path | None) -> int:
+    """Run until a signal; the exit code (``runtime.process``). file: the site's settings."""
     board = HealthBoard()
 
     async def build() -> Sequence[Service]:
-        settings = load_settings(settings_file)
+        settings = load_settings(file)
         configure_logging(settings.log_level, SystemClock())
         shared = share(settings, wanted.chain, board, slot)
         compose = edge_site if settings.role == "edge" else cloud_site
@@ -359,8 +357,7 @@ def _command(name: str, text: str) -> Callable[[Callable[..., Wanted]], click.Co
         @click.option(
             "--slot",
             envvar="EDGEFERRY_SLOT",
-            help="Names this process among the replicas of its command, each another, the same "
-            "after a restart: it then has its partitions back at once.  [default: no name]",
+            help="Own name of a replica; restarted, it has its partitions back.  [default: none]",
         )
         @functools.wraps(wanted)
         def run(
