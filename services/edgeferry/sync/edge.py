@@ -38,7 +38,7 @@ class Backoff:
     to ``first`` after a session that got somewhere."""
 
     first: float = 0.5
-    longest: float = 30.0
+    longest: float = 10.0
     jitter: Callable[[], float] = random.random
 
     def delay(self, failures: int) -> float:

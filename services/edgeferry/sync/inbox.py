@@ -10,7 +10,13 @@ from typing import NamedTuple, Protocol
 
 from edgeferry.core.clock import Clock
 from edgeferry.core.dead_letter import DeadLetter
-from edgeferry.core.errors import Later, LogUnavailable, OffsetOutOfRange, RecordTooLarge
+from edgeferry.core.errors import (
+    Later,
+    LogUnavailable,
+    OffsetOutOfRange,
+    RecordTooLarge,
+    StoreUnavailable,
+)
 from edgeferry.core.record import (
     HEADER_EDGE,
     HEADER_EPOCH,
@@ -265,7 +271,13 @@ class Inbox:
     async def _save_when_due(self) -> None:
         now = self._parts.clock.monotonic()
         if now - self._saved_at >= CHECKPOINT_SECONDS or self._since_saved >= CHECKPOINT_RECORDS:
-            await self._save(closed=False)
+            try:
+                await self._save(closed=False)
+            except StoreUnavailable as error:
+                # The last one kept still tells where to look, only from further back: a
+                # store that is away is no reason to stop taking events into the log.
+                self._saved_at = now
+                log.warning("lane %s: position not kept yet: %s", self.name, error)
 
     async def _save(self, *, closed: bool) -> None:
         """Only between two appends: the ends are those of exactly this position."""
