@@ -152,6 +152,15 @@ class Consumer(BatchDelivery, driver.Consumer):  # type: ignore[misc]
                     self.app.conf.id, starts[at] - offset, *tp,
                 )  # fmt: skip
 
+    def answered_since(self, since_ms: int) -> bool:
+        """The broker answered a fetch after ``since_ms``, or there is nothing to fetch."""
+        consumer = self._thread._ensure_consumer()
+        answers = [
+            consumer.last_poll_timestamp(aiokafka.TopicPartition(tp.topic, tp.partition))
+            for tp in self.assignment()
+        ]
+        return not answers or any(answer and answer > since_ms for answer in answers)
+
     def lag(self) -> int | None:
         """Records below the high water that are not done; None before the first fetch."""
         self._collect_done()

@@ -26,6 +26,7 @@ RESTARTS = 3
 RESTART_WINDOW_SECONDS = 600.0
 RESTART_PAUSE_SECONDS = 1.0
 STALL_SECONDS = 60.0
+BROKER_SILENT_MS = 30_000
 HUNG_SECONDS = 120.0
 STOP_SECONDS = 20.0
 LAG_INTERVAL_SECONDS = 2.0
@@ -148,6 +149,9 @@ class RunningApp:
             return f"{consumer.lost_records} records were deleted before they were read"
         lag = consumer.lag()
         idle = asyncio.get_running_loop().time() - consumer.delivered_at
+        since_ms = self._environment.clock.now_ms() - BROKER_SILENT_MS
+        if not consumer.answered_since(since_ms):
+            return f"Kafka has not answered for over {BROKER_SILENT_MS // 1000} s"
         if lag and idle > STALL_SECONDS and not consumer.in_progress():
             return f"stalled: {lag} records wait, none came for {idle:.0f} s"
         return ""
