@@ -5,6 +5,8 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
+from edgeferry.runtime.service import Health
+
 log = logging.getLogger(__name__)
 
 
@@ -39,3 +41,25 @@ class BackgroundTask:
         error = task.exception()
         self.crashed = f"{type(error).__name__}: {error}" if error else "ended by itself"
         log.error("%s crashed: %s", self._name, self.crashed, exc_info=error)
+
+
+class BackgroundService:
+    """A Service that is one background task: ``run``, given by the subclass, never returns."""
+
+    name: str
+
+    def __init__(self) -> None:
+        self._task = BackgroundTask(self.name)
+
+    async def run(self) -> None:
+        raise NotImplementedError
+
+    async def start(self) -> None:
+        self._task.start(self.run())
+
+    async def stop(self) -> None:
+        await self._task.stop()
+
+    def health(self) -> Health:
+        crashed = self._task.crashed
+        return Health(alive=not crashed, ready=True, detail=crashed)

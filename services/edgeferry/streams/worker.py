@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from faust.types import TP
 
@@ -21,6 +21,8 @@ from edgeferry.streams.processor import Dead, Outputs, Processor, TopicPartition
 BACKOFF_FIRST_SECONDS = 0.1
 BACKOFF_MAX_SECONDS = 5.0
 _ERROR_TEXT_CHARS = 2_000
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -105,37 +107,37 @@ class Worker:
                 f"restart, then look at `edgeferry dead-letters list` and replay them"
             )
 
-    async def _assigned(self, batch: Batch, offsets: Mapping[TP, int]) -> None:
+    async def _repeat(self, batch: Batch, step: Callable[[], Awaitable[T]]) -> T:
+        """The step's result once it no longer raises Later. Raises Abandoned."""
         backoff = BACKOFF_FIRST_SECONDS
         while True:
             try:
-                await self._processor.assigned(
-                    {TopicPartition(tp.topic, tp.partition): at for tp, at in offsets.items()}
-                )
+                return await step()
             except Later as error:
                 await self._wait(batch, error, backoff)
                 backoff = min(backoff * 2, BACKOFF_MAX_SECONDS)
-            else:
-                return
+
+    async def _assigned(self, batch: Batch, offsets: Mapping[TP, int]) -> None:
+        committed = {TopicPartition(tp.topic, tp.partition): at for tp, at in offsets.items()}
+        await self._repeat(batch, lambda: self._processor.assigned(committed))
 
     async def _attempt(self, batch: Batch) -> tuple[Outputs, int]:
         """Process until it passes; a record that raises alone becomes a dead letter."""
         attempts = 0
-        backoff = BACKOFF_FIRST_SECONDS
-        while True:
+
+        async def once() -> Outputs:
+            nonlocal attempts
             attempts += 1
             outputs = Outputs()
             self.processing_since = self._environment.clock.monotonic()
             try:
                 await self._process(batch.records, outputs)
-            except Later as error:
-                self.processing_since = None
-                await self._wait(batch, error, backoff)
-                backoff = min(backoff * 2, BACKOFF_MAX_SECONDS)
-            else:
-                return outputs, attempts
             finally:
                 self.processing_since = None
+            return outputs
+
+        outputs = await self._repeat(batch, once)
+        return outputs, attempts
 
     async def _process(self, records: Sequence[Record], outputs: Outputs) -> None:
         """Process, splitting around records that raise, in their order.
@@ -160,20 +162,13 @@ class Worker:
             outputs.dead += attempt.dead
 
     async def _append(self, batch: Batch, records: list[Outgoing]) -> None:
-        backoff = BACKOFF_FIRST_SECONDS
-        while True:
-            try:
-                await self._environment.writer.append(records)
-            except Later as error:
-                await self._wait(batch, error, backoff)
-                backoff = min(backoff * 2, BACKOFF_MAX_SECONDS)
-            except RecordTooLarge as error:
-                # processors check sizes and turn what is too large into a failure
-                raise Stop(
-                    f"{self._processor.name} made a record that is too large: {error}"
-                ) from error
-            else:
-                return
+        try:
+            await self._repeat(batch, lambda: self._environment.writer.append(records))
+        except RecordTooLarge as error:
+            # processors check sizes and turn what is too large into a failure
+            raise Stop(
+                f"{self._processor.name} made a record that is too large: {error}"
+            ) from error
 
     async def _wait(self, batch: Batch, error: Exception, seconds: float) -> None:
         if batch.abandoned:

@@ -14,7 +14,7 @@ from edgeferry.core.clock import Clock
 from edgeferry.core.errors import Later, Stop
 from edgeferry.core.store import Store
 from edgeferry.log.admin import TopicAdmin
-from edgeferry.runtime.background import BackgroundTask
+from edgeferry.runtime.background import BackgroundService, BackgroundTask
 from edgeferry.runtime.metrics import Metrics
 from edgeferry.runtime.service import Health, Service
 from edgeferry.sync.cloud import CloudSync
@@ -88,7 +88,7 @@ class StorePart:
                 self._problem = ""
 
 
-class LagWatch:
+class LagWatch(BackgroundService):
     """How many records wait for the given readers (consumer group -> its topics), whichever
     process they run in. The last figure stands while Kafka does not answer."""
 
@@ -97,20 +97,10 @@ class LagWatch:
     def __init__(self, admin: TopicAdmin, readers: Mapping[str, Sequence[str]]) -> None:
         self._admin = admin
         self._readers = readers
-        self._task = BackgroundTask("lag")
+        super().__init__()
         self.total = 0
 
-    async def start(self) -> None:
-        self._task.start(self._watch())
-
-    async def stop(self) -> None:
-        await self._task.stop()
-
-    def health(self) -> Health:
-        crashed = self._task.crashed
-        return Health(alive=not crashed, ready=True, detail=crashed)
-
-    async def _watch(self) -> None:
+    async def run(self) -> None:
         while True:
             with contextlib.suppress(Later, Stop):
                 found = [await self._admin.lag(g, topics) for g, topics in self._readers.items()]
@@ -118,7 +108,7 @@ class LagWatch:
             await asyncio.sleep(_LAG_SECONDS)
 
 
-class Trim:
+class Trim(BackgroundService):
     """Frees the log's disk: records that all readers have committed go once they are older
     than a set time, within which they can be inspected."""
 
@@ -135,19 +125,9 @@ class Trim:
         self._readers = readers
         self._clock = clock
         self._keep_seconds = keep_seconds
-        self._task = BackgroundTask("trim")
+        super().__init__()
 
-    async def start(self) -> None:
-        self._task.start(self._watch())
-
-    async def stop(self) -> None:
-        await self._task.stop()
-
-    def health(self) -> Health:
-        crashed = self._task.crashed
-        return Health(alive=not crashed, ready=True, detail=crashed)
-
-    async def _watch(self) -> None:
+    async def run(self) -> None:
         while True:
             await asyncio.sleep(min(_TRIM_SECONDS, self._keep_seconds))
             before_ms = self._clock.now_ms() - round(self._keep_seconds * 1000)
@@ -170,26 +150,16 @@ class _Rising:
         return max(0, total - before)
 
 
-class SyncShow:
+class SyncShow(BackgroundService):
     """Puts the link's status into the metrics every few seconds."""
 
     name = "sync-metrics"
 
     def __init__(self, show: "EdgeShow | CloudShow") -> None:
         self._show = show
-        self._task = BackgroundTask("sync metrics")
+        super().__init__()
 
-    async def start(self) -> None:
-        self._task.start(self._watch())
-
-    async def stop(self) -> None:
-        await self._task.stop()
-
-    def health(self) -> Health:
-        crashed = self._task.crashed
-        return Health(alive=not crashed, ready=True, detail=crashed)
-
-    async def _watch(self) -> None:
+    async def run(self) -> None:
         while True:
             with contextlib.suppress(Later, Stop):
                 await self._show.update()
