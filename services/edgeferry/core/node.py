@@ -43,14 +43,6 @@ def failure(message: RuleMessage, reason: str) -> Output:
     return Output(FAILURE, message.with_metadata(**{ERROR_KEY: reason}))
 
 
-class NodeConfig(Protocol):
-    """A frozen dataclass; the loader builds it from the chain file."""
-
-    def validate(self) -> Iterable[str]:
-        """One line per problem, each starting with the option's path."""
-        ...
-
-
 class TimeseriesWrite(NamedTuple):
     """The values of one message for the store. ``ttl`` in seconds, 0 for ever."""
 
@@ -101,6 +93,8 @@ class NodeSpec:
     ``process_batch`` returns one iterable per message, in the order of the batch, and
     may raise Later, whereupon the same batch comes again.
 
+    config: a frozen dataclass whose ``validate`` yields one line per problem, each starting
+    with the option's path; the loader builds it from the chain file.
     relations: names that may leave besides Success and Failure, which all may use.
     side: where the node may stand. state: makes what the node instance remembers between
     messages from its config (only ``process_batch`` gets it, as last argument).
