@@ -17,7 +17,7 @@ import pytest
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, Session
 from cassandra.policies import RoundRobinPolicy
 
-from edgeferry.log.admin import TopicAdmin
+from edgeferry.log.kafka_topics import KafkaTopics
 from edgeferry.tools.servers import LocalServer, LocalServers, ServerOptions
 
 _DROP_SECONDS = 60.0
@@ -43,8 +43,8 @@ def cassandra(servers_folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def topic_admin(kafka: str) -> TopicAdmin:
-    return TopicAdmin(kafka)
+def topic_admin(kafka: str) -> KafkaTopics:
+    return KafkaTopics(kafka)
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +67,7 @@ def cql(cassandra: str) -> Iterator[Session]:
 
 
 @pytest.fixture
-def topic_prefix(topic_admin: TopicAdmin) -> Iterator[str]:
+def topic_prefix(topic_admin: KafkaTopics) -> Iterator[str]:
     """Starts the names of this test's topics, which are deleted afterwards; a valid site name."""
     prefix = f"t{uuid.uuid4().hex[:12]}"
     yield prefix
@@ -97,7 +97,7 @@ def _address(variable: str, server: LocalServer) -> Iterator[str]:
     _run(server.stop())
 
 
-async def _delete_topics(admin: TopicAdmin, prefix: str) -> None:
+async def _delete_topics(admin: KafkaTopics, prefix: str) -> None:
     await admin.delete([name for name in await admin.partitions() if name.startswith(prefix)])
 
 

@@ -23,7 +23,15 @@ class Stop(EdgeferryError):
 
 
 class LogUnavailable(Later):
-    """The log (Kafka) does not answer or refused for now; nothing was promised."""
+    """The log (Kafka, SQLite) does not answer or refused for now; nothing was promised."""
+
+
+class AlreadyCommitted(EdgeferryError):
+    """A hop was finished by another run of it: this one must leave nothing behind."""
+
+
+class LogUnusable(Stop):
+    """The log's file or folder cannot be used as it is; the text says what to do."""
 
 
 class StoreUnavailable(Later):

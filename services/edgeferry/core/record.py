@@ -51,6 +51,28 @@ class LogWriter(Protocol):
         ...
 
 
+class Span(NamedTuple):
+    """Offsets of a partition that a group is through with: ``begin`` <= offset < ``end``."""
+
+    topic: str
+    partition: int
+    begin: int
+    end: int
+
+
+class TransactionalWriter(LogWriter, Protocol):
+    """A log in which outputs and the offsets of their inputs can become durable as one."""
+
+    async def append_and_commit(
+        self, records: Sequence[Outgoing], group: str, done: Sequence[Span]
+    ) -> None:
+        """Append all records and move the group's offsets to the spans' ends, or do nothing.
+
+        Raises AlreadyCommitted when the group has committed beyond a span's begin (another
+        run of the same hop was faster), LogUnavailable, RecordTooLarge."""
+        ...
+
+
 class PartitionEnds(NamedTuple):
     """First offset still held and the offset that the next record will get."""
 

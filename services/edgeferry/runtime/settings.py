@@ -39,9 +39,16 @@ class KafkaSettings(_Section):
     bootstrap: str = Field("127.0.0.1:9092", description="host:port[,host:port...] of the brokers")
     replication: int = Field(1, ge=1, description="replicas of topics that we make")
     partitions: int = Field(12, ge=1, le=1000, description="partitions of chain topics")
+
+
+class LogSettings(_Section):
+    kind: Literal["sqlite", "kafka"] = Field(
+        "sqlite", description="sqlite: a file in the data folder, of one process"
+    )
     keep_seconds: float = Field(
         3600.0, ge=1, description="how long records that everybody has read stay for inspection"
     )
+    kafka: KafkaSettings = KafkaSettings()
 
 
 class CassandraSettings(_Section):
@@ -123,7 +130,7 @@ class Settings(_Section):
     data: Path = Field(Path("data"), description="folder that holds all local state")
     tenant_id: str = Field(DEFAULT_TENANT_ID, description="owner of all entities of this site")
     root_chain: str = Field("", description="name or file of the root chain; default by role")
-    kafka: KafkaSettings = KafkaSettings()
+    log: LogSettings = LogSettings()
     store: StoreSettings = StoreSettings()
     http: ListenSettings = ListenSettings(port=8080)
     mqtt: ListenSettings = ListenSettings(port=1883)

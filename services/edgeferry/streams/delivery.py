@@ -16,7 +16,7 @@ from typing import Any, cast
 import faust
 from faust.types import TP, ConsumerMessage
 
-from edgeferry.core.record import Record
+from edgeferry.core.record import Record, Span
 
 REVOKE_GRACE_SECONDS = 10.0
 """How long a rebalance waits for the batches that were begun."""
@@ -51,6 +51,13 @@ class Batch:
         self.started = False
         self.abandoned = False
         self.done = False
+
+    def spans(self) -> list[Span]:
+        """What this batch covers of each partition."""
+        begins: dict[TP, int] = {}
+        for record in self.records:
+            begins.setdefault(TP(record.topic, record.partition), record.offset)
+        return [Span(*tp, begin, self.next_offsets[tp]) for tp, begin in begins.items()]
 
 
 class BatchSchema(faust.Schema[Any, Any]):

@@ -5,6 +5,7 @@ URL scheme ``edgeferry-kafka://host:port``. Topics keep one record per message.
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import aiokafka
@@ -17,6 +18,7 @@ from mode.utils.futures import maybe_async
 from edgeferry.streams.delivery import BatchDelivery
 
 SCHEME = "edgeferry-kafka"
+SESSION_SECONDS = 20.0
 MAX_BATCH_RECORDS = 500
 
 FETCH_IDLE = (1, 500)
@@ -31,9 +33,33 @@ _FETCH_MAX_BYTES = 4_000_000
 log = logging.getLogger(__name__)
 
 
-def register() -> None:
-    """Make Faust know the scheme."""
-    drivers.TRANSPORTS.aliases[SCHEME] = f"{__name__}:Transport"
+class KafkaTransport:
+    """``streams.transport.LogTransport`` on Kafka.
+
+    bootstrap: host:port. slot: names this process among its replicas, the same after a
+    restart, so that a killed one gets its partitions back at once (static membership; its
+    partitions wait for it for SESSION_SECONDS). None: an ordinary member, whose partitions
+    pass on when it stops."""
+
+    def __init__(self, bootstrap: str, slot: str | None) -> None:
+        self.url = f"{SCHEME}://{bootstrap}"
+        self._slot = slot
+
+    def register(self) -> None:
+        """See ``LogTransport.register``."""
+        drivers.TRANSPORTS.aliases[SCHEME] = f"{__name__}:Transport"
+
+    def app_settings(self, group: str) -> Mapping[str, Any]:
+        """See ``LogTransport.app_settings``."""
+        return {
+            "broker_check_crcs": False,
+            "broker_session_timeout": SESSION_SECONDS,
+            "broker_heartbeat_interval": SESSION_SECONDS / 5,
+            "broker_request_timeout": 40.0,
+            "broker_max_poll_interval": 3600.0,
+            "consumer_auto_offset_reset": "earliest",
+            "consumer_group_instance_id": self._slot and f"{group}.{self._slot}",
+        }
 
 
 class InLoopConsumerThread(driver.AIOKafkaConsumerThread):

@@ -9,24 +9,22 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import faust
 
 from edgeferry.core.errors import EdgeferryError, Stop
 from edgeferry.runtime.service import Health
-from edgeferry.streams import kafka_transport
 from edgeferry.streams.delivery import BatchSchema
 from edgeferry.streams.processor import Processor
+from edgeferry.streams.transport import LogTransport
 from edgeferry.streams.worker import Environment, NodeMetrics, Worker
 
-SESSION_SECONDS = 20.0
 RESTARTS = 3
 RESTART_WINDOW_SECONDS = 600.0
 RESTART_PAUSE_SECONDS = 1.0
 STALL_SECONDS = 60.0
-BROKER_SILENT_MS = 30_000
+LOG_SILENT_MS = 30_000
 HUNG_SECONDS = 120.0
 STOP_SECONDS = 20.0
 LAG_INTERVAL_SECONDS = 2.0
@@ -39,31 +37,20 @@ class RunnerMetrics(Protocol):
     def node(self, chain: str, node: str) -> NodeMetrics: ...
 
 
-@dataclass(frozen=True, slots=True)
-class RunnerSettings:
-    """bootstrap: host:port of Kafka. slot: names this process among its replicas, the same
-    after a restart, so that a killed one gets its partitions back at once (static
-    membership; its partitions wait for it for SESSION_SECONDS). None: an ordinary member,
-    whose partitions pass on when it stops."""
-
-    bootstrap: str
-    slot: str | None
-
-
 class Runner:
     """Runs processors until stopped (``runtime.service.Service``)."""
 
     def __init__(
         self,
         processors: Sequence[Processor],
-        settings: RunnerSettings,
+        transport: LogTransport,
         environment: Environment,
         metrics: RunnerMetrics,
     ) -> None:
-        kafka_transport.register()
+        transport.register()
         self._running = [
             RunningApp(
-                processor, settings, environment, metrics.node(processor.chain, processor.node)
+                processor, transport, environment, metrics.node(processor.chain, processor.node)
             )
             for processor in processors
         ]
@@ -73,7 +60,7 @@ class Runner:
         return "runner"
 
     async def start(self) -> None:
-        """Return when every App is on its way; partitions come when Kafka gives them."""
+        """Return when every App is on its way; partitions come when the log gives them."""
         await asyncio.gather(*(running.start() for running in self._running))
 
     async def ready(self) -> None:
@@ -98,13 +85,13 @@ class RunningApp:
     def __init__(
         self,
         processor: Processor,
-        settings: RunnerSettings,
+        transport: LogTransport,
         environment: Environment,
         metrics: NodeMetrics,
     ) -> None:
         self.name = processor.name
         self._processor = processor
-        self._settings = settings
+        self._transport = transport
         self._environment = environment
         self._metrics = metrics
         self._worker = Worker(processor, environment, metrics)
@@ -149,9 +136,9 @@ class RunningApp:
             return f"{consumer.lost_records} records were deleted before they were read"
         lag = consumer.lag()
         idle = asyncio.get_running_loop().time() - consumer.delivered_at
-        since_ms = self._environment.clock.now_ms() - BROKER_SILENT_MS
+        since_ms = self._environment.clock.now_ms() - LOG_SILENT_MS
         if not consumer.answered_since(since_ms):
-            return f"Kafka has not answered for over {BROKER_SILENT_MS // 1000} s"
+            return f"the log has not answered for over {LOG_SILENT_MS // 1000} s"
         if lag and idle > STALL_SECONDS and not consumer.in_progress():
             return f"stalled: {lag} records wait, none came for {idle:.0f} s"
         return ""
@@ -191,7 +178,7 @@ class RunningApp:
                 self._metrics.lag(lag)
 
     async def _start_app(self) -> None:
-        app = self._app = _build_app(self._processor, self._settings, self._failed)
+        app = self._app = _build_app(self._processor, self._transport, self._failed)
         topic = app.topic(*self._processor.topics, schema=BatchSchema())
 
         async def consume(stream: Any) -> None:
@@ -223,7 +210,7 @@ class RunningApp:
             log.error("%s did not stop within %.0f s and is left behind", self.name, STOP_SECONDS)
 
 
-def _build_app(processor: Processor, settings: RunnerSettings, failed: asyncio.Event) -> Any:
+def _build_app(processor: Processor, transport: LogTransport, failed: asyncio.Event) -> Any:
     class App(faust.App):
         async def crash(self, reason: BaseException) -> None:
             await super().crash(reason)
@@ -234,7 +221,7 @@ def _build_app(processor: Processor, settings: RunnerSettings, failed: asyncio.E
 
     return App(
         processor.name,
-        broker=f"{kafka_transport.SCHEME}://{settings.bootstrap}",
+        broker=transport.url,
         store="memory://",
         web_enabled=False,
         topic_disable_leader=True,
@@ -242,12 +229,6 @@ def _build_app(processor: Processor, settings: RunnerSettings, failed: asyncio.E
         stream_buffer_maxsize=4,
         stream_wait_empty=False,
         broker_commit_interval=1.0,
-        broker_check_crcs=False,
-        broker_session_timeout=SESSION_SECONDS,
-        broker_heartbeat_interval=SESSION_SECONDS / 5,
-        broker_request_timeout=40.0,
-        broker_max_poll_interval=3600.0,
-        consumer_auto_offset_reset="earliest",
-        consumer_group_instance_id=settings.slot and f"{processor.name}.{settings.slot}",
         loop=asyncio.get_running_loop(),
+        **transport.app_settings(processor.name),
     )

@@ -11,7 +11,7 @@ from faust.types import TP
 from edgeferry.core.clock import Clock
 from edgeferry.core.dead_letter import DeadLetter
 from edgeferry.core.errors import Later, Never, RecordTooLarge, Stop
-from edgeferry.core.record import LogWriter, Outgoing, Record
+from edgeferry.core.record import LogWriter, Outgoing, Record, TransactionalWriter
 from edgeferry.log.codec import encode_dead_letter
 from edgeferry.log.topics import site_topic
 from edgeferry.streams.brake import Brake
@@ -56,6 +56,8 @@ class Environment:
     site: str
     writer: LogWriter
     clock: Clock
+    transactions: TransactionalWriter | None = None
+    """Where the log has them, a hop's outputs and its offsets become durable as one."""
 
 
 class Worker:
@@ -76,7 +78,7 @@ class Worker:
         """Set ``batch.done`` when all that came of it is durable, or return without, when
         the partitions went away.
 
-        Raises Stop (and Braked)."""
+        Raises Stop (and Braked), AlreadyCommitted."""
         if batch.abandoned:
             return
         batch.started = True
@@ -162,8 +164,16 @@ class Worker:
             outputs.dead += attempt.dead
 
     async def _append(self, batch: Batch, records: list[Outgoing]) -> None:
+        async def once() -> None:
+            environment = self._environment
+            if environment.transactions is None:
+                await environment.writer.append(records)
+            else:
+                group, done = self._processor.name, batch.spans()
+                await environment.transactions.append_and_commit(records, group, done)
+
         try:
-            await self._repeat(batch, lambda: self._environment.writer.append(records))
+            await self._repeat(batch, once)
         except RecordTooLarge as error:
             # processors check sizes and turn what is too large into a failure
             raise Stop(

@@ -12,11 +12,12 @@ import grpc
 
 from edgeferry.core.errors import InvalidSettings, Later, OffsetOutOfRange
 from edgeferry.core.ids import new_token
+from edgeferry.log.port import ClosableWriter
 from edgeferry.runtime.service import Health
 from edgeferry.runtime.settings import SyncSettings
 from edgeferry.sync import handshake
 from edgeferry.sync.flow import ProtocolError
-from edgeferry.sync.inbox import ClosableWriter, Inbox, Received
+from edgeferry.sync.inbox import Inbox, Received
 from edgeferry.sync.lanes import DOWN
 from edgeferry.sync.link import Link, LinkLimits, Sending, SessionEnded, expect
 from edgeferry.sync.outbox import Backlog, Outbox

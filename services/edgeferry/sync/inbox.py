@@ -6,7 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from edgeferry.core.clock import Clock
 from edgeferry.core.dead_letter import DeadLetter
@@ -44,12 +44,6 @@ _HEADER_FRAMING = 8
 _OWN_HEADERS = 512
 
 log = logging.getLogger(__name__)
-
-
-class ClosableWriter(LogWriter, Protocol):
-    """A log writer that can be ended: nothing of it is delivered after ``stop``."""
-
-    async def stop(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

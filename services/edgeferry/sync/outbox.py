@@ -2,12 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from edgeferry.core.errors import LogUnavailable
-from edgeferry.core.record import LogReader, Record
+from edgeferry.core.record import Record
 from edgeferry.core.store import Position, PositionStore
+from edgeferry.log.port import GroupReader
 from edgeferry.sync.flow import SendLane
 from edgeferry.sync.resume import (
     Begin,
@@ -40,28 +41,30 @@ class SendLog(Protocol):
         ...
 
 
-class CommittingReader(LogReader, Protocol):
-    """A log reader that also keeps offsets for a group."""
-
-    async def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> None: ...
-
-
 class TopicLog:
     """A topic with one partition as a lane's log."""
 
     def __init__(
-        self, reader: CommittingReader, *, topic: str, group: str, log_id: str = ""
+        self,
+        reader: GroupReader,
+        *,
+        topic: str,
+        group: str,
+        topic_id: Callable[[str], Awaitable[str]] | None = None,
     ) -> None:
-        """``log_id``: the topic's identity, which changes when it is made anew."""
+        """``topic_id``: gives the topic's identity, which changes when it is made anew."""
         self._reader = reader
+        self._ask_id = topic_id
         self._topic = topic
+        self._topic_id = ""
         self._group = group
-        self._log_id = log_id
         self._reading = asyncio.Lock()  # a reader serves one read of a partition at a time
 
     async def facts(self) -> LogFacts:
+        if self._ask_id is not None and not self._topic_id:
+            self._topic_id = await self._ask_id(self._topic)
         ends = (await self._reader.ends(self._topic))[0]
-        return LogFacts(ends.start, ends.end, self._log_id)
+        return LogFacts(ends.start, ends.end, self._topic_id)
 
     async def read(self, offset: int, max_bytes: int, wait_ms: int) -> Sequence[Record]:
         async with self._reading:

@@ -9,10 +9,11 @@ import grpc
 
 from edgeferry.core.errors import EdgeferryError, Later, OffsetOutOfRange
 from edgeferry.core.ids import new_token
+from edgeferry.log.port import ClosableWriter
 from edgeferry.sync import handshake
 from edgeferry.sync.edges import Edge, Edges
 from edgeferry.sync.flow import ProtocolError
-from edgeferry.sync.inbox import ClosableWriter, Inbox, Received
+from edgeferry.sync.inbox import Inbox, Received
 from edgeferry.sync.lanes import UP
 from edgeferry.sync.link import Link, LinkLimits, SessionEnded, Stream, expect
 from edgeferry.sync.outbox import Outbox

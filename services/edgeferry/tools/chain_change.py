@@ -11,7 +11,7 @@ from typing import Protocol
 
 from edgeferry.core.chain import Chain
 from edgeferry.core.errors import Stop
-from edgeferry.log.admin import PartitionLag
+from edgeferry.log.port import PartitionLag
 from edgeferry.log.topics import Role
 from edgeferry.rules.processor import input_topics
 
@@ -20,12 +20,12 @@ class ChainNotEmpty(Stop):
     """Records of the chain before would never be read; the text says which and what to do."""
 
 
-class LagAdmin(Protocol):
-    """What is asked of ``log.admin.TopicAdmin``."""
+class Lags(Protocol):
+    """What is asked of ``log.port.Topics``."""
 
-    async def partitions(self) -> dict[str, int]: ...
+    async def partitions(self) -> Mapping[str, int]: ...
 
-    async def lag(self, group: str, topics: Sequence[str]) -> list[PartitionLag]: ...
+    async def lag(self, group: str, topics: Sequence[str]) -> Sequence[PartitionLag]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +41,24 @@ class ChainChange:
     settings: str
 
 
-async def unread(admin: LagAdmin, site: str, chain: Chain) -> dict[str, int]:
+async def unread(topics: Lags, site: str, chain: Chain) -> dict[str, int]:
     """Topic -> records that stand before nodes which the site's root chain has not.
 
     Also those of chains that ran before the last one. Raises LogUnavailable."""
     of_nodes = re.compile(rf"{re.escape(site)}\.[^.]+\.[^.]+")
     read = set(input_topics(site, chain, root=True))
-    others = [t for t in sorted(await admin.partitions()) if of_nodes.fullmatch(t)]
+    others = [t for t in sorted(await topics.partitions()) if of_nodes.fullmatch(t)]
     found = {
-        topic: sum(row.lag for row in await admin.lag(topic, [topic]))
+        topic: sum(row.lag for row in await topics.lag(topic, [topic]))
         for topic in others
         if topic not in read
     }
     return {topic: records for topic, records in found.items() if records}
 
 
-async def check_change(admin: LagAdmin, change: ChainChange) -> str:
+async def check_change(topics: Lags, change: ChainChange) -> str:
     """A warning, or nothing. Raises ChainNotEmpty when the chain was changed too early."""
-    left = await unread(admin, change.site, change.chain)
+    left = await unread(topics, change.site, change.chain)
     if not left:
         return ""
     stand = f"{_listed(left)}, which no node of chain {change.chain.name} reads"

@@ -1,23 +1,20 @@
 """``edgeferry dead-letters``: what could not be processed, whole; to look at and to replay."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import click
 
-from edgeferry.core.clock import SystemClock
 from edgeferry.core.dead_letter import DeadLetter
 from edgeferry.core.errors import Stop, Undecodable
 from edgeferry.core.record import LogReader, LogWriter, Outgoing, PartitionEnds, Record
 from edgeferry.gateway.records import NODE as GATEWAY
 from edgeferry.log.codec import decode_dead_letter
-from edgeferry.log.kafka import KafkaWriter
-from edgeferry.log.kafka_reader import KafkaReader
 from edgeferry.log.topics import site_topic
 from edgeferry.runtime.settings import Settings, load_settings
 from edgeferry.sync.recovery import origin_of
+from edgeferry.tools.opened import opened_log
 from edgeferry.tools.options import settings_option
 from edgeferry.tools.output import asynchronous, json_option, print_json, print_table
 from edgeferry.tools.records import header_texts, readable, stored_records, text
@@ -60,12 +57,14 @@ def dead_letters() -> None:
 @asynchronous
 async def list_letters(settings_file: Path, node: str | None, count: int, as_json: bool) -> None:
     """The newest dead letters of the site."""
-    async with _topic(load_settings(settings_file)) as (reader, topic):
-        ends = await reader.ends(topic)
+    settings = load_settings(settings_file)
+    topic = _dead_topic(settings)
+    async with opened_log(settings) as log:
+        ends = await log.reader.ends(topic)
         recent = {p: PartitionEnds(max(e.start, e.end - count), e.end) for p, e in ends.items()}
         letters = [
             (Address(record.partition, record.offset), letter)
-            async for record in stored_records(reader, topic, recent)
+            async for record in stored_records(log.reader, topic, recent)
             for letter in [_letter(record)]
             if node is None or letter.node == node
         ]
@@ -90,8 +89,9 @@ async def list_letters(settings_file: Path, node: str | None, count: int, as_jso
 @asynchronous
 async def show(address: Address, settings_file: Path, as_json: bool) -> None:
     """Everything of one dead letter: its error and the record it holds."""
-    async with _topic(load_settings(settings_file)) as (reader, topic):
-        letter = await _read(reader, topic, address)
+    settings = load_settings(settings_file)
+    async with opened_log(settings) as log:
+        letter = await _read(log.reader, _dead_topic(settings), address)
     document = {**_summary(address, letter), "holds": readable(_held(letter))}
     if _is_payload(letter):
         document["payload"] = text(letter.value)
@@ -112,14 +112,13 @@ async def replay(addresses: tuple[Address, ...], settings_file: Path, as_json: b
 
     What cannot be replayed is told at the end (exit code 1); the others are replayed."""
     settings = load_settings(settings_file)
-    writer = KafkaWriter(settings.kafka.bootstrap, SystemClock())
-    try:
-        async with _topic(settings) as (reader, topic):
-            done = await replay_letters(
-                reader=reader, writer=writer, topic=topic, addresses=addresses
-            )
-    finally:
-        await writer.stop()
+    async with opened_log(settings) as log:
+        done = await replay_letters(
+            reader=log.reader,
+            writer=log.writer,
+            topic=_dead_topic(settings),
+            addresses=addresses,
+        )
     rows = [{"address": str(address), "replayed_to": to} for address, to in done.replayed]
     if as_json:
         print_json(rows)
@@ -185,13 +184,8 @@ def _is_payload(letter: DeadLetter) -> bool:
     return letter.node == GATEWAY and letter.partition < 0
 
 
-@asynccontextmanager
-async def _topic(settings: Settings) -> AsyncIterator[tuple[KafkaReader, str]]:
-    reader = KafkaReader(settings.kafka.bootstrap)
-    try:
-        yield reader, site_topic(settings.site, "dead-letters")
-    finally:
-        await reader.stop()
+def _dead_topic(settings: Settings) -> str:
+    return site_topic(settings.site, "dead-letters")
 
 
 async def _read(reader: LogReader, topic: str, address: Address) -> DeadLetter:

@@ -14,6 +14,7 @@ from edgeferry.runtime.settings import (
     CassandraSettings,
     KafkaSettings,
     ListenSettings,
+    LogSettings,
     Settings,
     StoreSettings,
     SyncSettings,
@@ -65,13 +66,14 @@ def prepare(
     devices_file = data / "edge" / "devices.json"
     for number in range(len(read_devices(devices_file)) + 1, devices + 1):
         add_device(devices_file, f"device-{number}")
-    ports, kafka = remembered.ports, KafkaSettings(bootstrap=servers.kafka)
+    ports = remembered.ports
+    log = LogSettings(kind="kafka", kafka=KafkaSettings(bootstrap=servers.kafka))
     cloud = Settings(
         role="cloud",
         site="cloud",
         data=data / "cloud",
         root_chain=remembered.chains["cloud"],
-        kafka=kafka,
+        log=log,
         store=StoreSettings(
             kind="cassandra", cassandra=CassandraSettings(contact_points=(servers.cassandra,))
         ),
@@ -90,7 +92,7 @@ def prepare(
         site="edge",
         data=data / "edge",
         root_chain=remembered.chains["edge"],
-        kafka=kafka,
+        log=log,
         http=_listen(ports["edge-http"]),
         mqtt=_listen(ports["edge-mqtt"]),
         sync=SyncSettings(

@@ -1,15 +1,17 @@
 """``edgeferry lag``: what each rule node of a site still has to read."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from edgeferry.core.chain import Chain
-from edgeferry.log.admin import PartitionLag, TopicAdmin
+from edgeferry.log.port import PartitionLag
 from edgeferry.log.topics import site_topic
 from edgeferry.rules.processor import input_topic
 from edgeferry.runtime.settings import Settings, load_settings
 from edgeferry.sync.lanes import UP
+from edgeferry.tools.opened import opened_log
 from edgeferry.tools.options import load_root_chain, settings_option
 from edgeferry.tools.output import asynchronous, json_option, print_json, print_table
 
@@ -27,7 +29,7 @@ def readers(settings: Settings, chain: Chain) -> list[tuple[str, str, tuple[str,
     return found
 
 
-def _row(name: str, group: str, partitions: list[PartitionLag]) -> dict[str, object]:
+def _row(name: str, group: str, partitions: Sequence[PartitionLag]) -> dict[str, object]:
     return {
         "node": name,
         "group": group,
@@ -45,11 +47,11 @@ async def lag(settings_file: Path, as_json: bool) -> None:
     """Records that each node of the root chain still has to read."""
     settings = load_settings(settings_file)
     chain = load_root_chain(settings)
-    admin = TopicAdmin(settings.kafka.bootstrap)
-    rows = [
-        _row(name, group, await admin.lag(group, topics))
-        for name, group, topics in readers(settings, chain)
-    ]
+    async with opened_log(settings) as log:
+        rows = [
+            _row(name, group, await log.topics.lag(group, topics))
+            for name, group, topics in readers(settings, chain)
+        ]
     if as_json:
         print_json({"site": settings.site, "chain": chain.name, "nodes": rows})
         return

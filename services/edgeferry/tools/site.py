@@ -30,9 +30,8 @@ from edgeferry.gateway.devices import Devices
 from edgeferry.gateway.http import http_routes
 from edgeferry.gateway.metrics import PrometheusGatewayMetrics
 from edgeferry.gateway.server import Gateway
-from edgeferry.log.admin import TopicAdmin
-from edgeferry.log.kafka import KafkaWriter
-from edgeferry.log.kafka_reader import KafkaReader
+from edgeferry.log.open import open_log
+from edgeferry.log.port import Log
 from edgeferry.log.topics import site_topic
 from edgeferry.rules.loader import load_chain
 from edgeferry.rules.processor import RuleSite, input_topic, rule_processors
@@ -46,8 +45,9 @@ from edgeferry.runtime.process import run_process
 from edgeferry.runtime.service import Service
 from edgeferry.runtime.settings import Settings, load_settings
 from edgeferry.store import open_store
+from edgeferry.streams.open import open_transport
 from edgeferry.streams.processor import Processor
-from edgeferry.streams.runner import Runner, RunnerSettings
+from edgeferry.streams.runner import Runner
 from edgeferry.streams.worker import Environment
 from edgeferry.sync.cloud import CloudSync
 from edgeferry.sync.edge import EdgeSync, EdgeSyncParts
@@ -97,8 +97,7 @@ class Shared:
     clock: Clock
     registry: CollectorRegistry
     metrics: Metrics
-    writer: KafkaWriter
-    reader: KafkaReader
+    log: Log
     store: Store
     board: HealthBoard
     slot: str | None
@@ -118,34 +117,26 @@ class Shared:
         site = RuleSite(
             site=self.site,
             ports={"timeseries": self.store.timeseries, "attributes": self.store.attributes},
-            max_record_bytes=self.writer.max_record_bytes,
+            max_record_bytes=self.log.writer.max_record_bytes,
             ended=self.metrics.ended,
         )
         chosen = None if ALL_NODES in nodes else nodes
         return rule_processors(self.chain, NODES, site, root=self.is_root, nodes=chosen)
 
     def runner(self, processors: Sequence[Processor]) -> Runner:
-        return Runner(
-            processors,
-            RunnerSettings(bootstrap=self.settings.kafka.bootstrap, slot=self.slot),
-            Environment(site=self.site, writer=self.writer, clock=self.clock),
-            self.metrics,
+        transport, transactions = open_transport(self.log, self.slot)
+        environment = Environment(
+            site=self.site, writer=self.log.writer, clock=self.clock, transactions=transactions
         )
-
-    def new_writer(self) -> KafkaWriter:
-        return KafkaWriter(self.settings.kafka.bootstrap, self.clock)
+        return Runner(processors, transport, environment, self.metrics)
 
     def received(self) -> Received:
         return Received(
-            site=self.site, reader=self.reader, positions=self.store.positions, clock=self.clock
+            site=self.site, reader=self.log.reader, positions=self.store.positions, clock=self.clock
         )
 
     def log_and_store(self) -> list[Service]:
-        return [
-            StorePart(self.store),
-            LogPart("log-writer", self.writer),
-            LogPart("log-reader", self.reader),
-        ]
+        return [StorePart(self.store), LogPart(self.log)]
 
 
 def share(settings: Settings, chosen: str, board: HealthBoard, slot: str | None) -> Shared:
@@ -162,8 +153,7 @@ def share(settings: Settings, chosen: str, board: HealthBoard, slot: str | None)
         clock=clock,
         registry=registry,
         metrics=metrics,
-        writer=KafkaWriter(settings.kafka.bootstrap, clock),
-        reader=KafkaReader(settings.kafka.bootstrap),
+        log=open_log(settings=settings.log, data=settings.data, clock=clock),
         store=open_store(
             settings=settings.store,
             data=settings.data,
@@ -185,9 +175,9 @@ async def edge_site(shared: Shared, wanted: Wanted) -> list[Service]:
         sync = EdgeSync(
             settings=shared.settings.sync,
             parts=EdgeSyncParts(
-                outboxes=[await _outbox(shared, lane) for lane in UP],
+                outboxes=[_outbox(shared, lane) for lane in UP],
                 received=shared.received(),
-                writer=shared.new_writer,
+                writer=shared.log.new_writer,
             ),
         )
         services += [sync, SyncShow(EdgeShow(sync, shared.metrics))]
@@ -204,7 +194,7 @@ async def cloud_site(shared: Shared, wanted: Wanted) -> list[Service]:
             Intake(
                 site=shared.site,
                 tenant_id=shared.settings.tenant_id,
-                reader=shared.reader,
+                reader=shared.log.reader,
                 positions=shared.store.positions,
                 clock=shared.clock,
             ),
@@ -212,25 +202,24 @@ async def cloud_site(shared: Shared, wanted: Wanted) -> list[Service]:
     if processors:
         services.append(shared.runner(processors))
     if wanted.sync:
-        lag = LagWatch(TopicAdmin(shared.settings.kafka.bootstrap), _readers(shared))
+        lag = LagWatch(shared.log.topics, _readers(shared))
         sync = CloudSync(
             settings=shared.settings.sync,
             parts=CloudSyncParts(
-                received=shared.received(), writer=shared.new_writer, lag=lambda: lag.total
+                received=shared.received(), writer=shared.log.new_writer, lag=lambda: lag.total
             ),
         )
         services += [lag, _trim(shared), sync, SyncShow(CloudShow(sync, shared.metrics))]
     return services + _front(shared, wanted)
 
 
-async def _outbox(shared: Shared, lane: str) -> Outbox:
+def _outbox(shared: Shared, lane: str) -> Outbox:
     topic = site_topic(shared.site, lane)
-    admin = TopicAdmin(shared.settings.kafka.bootstrap)
     log = TopicLog(
-        shared.reader,
+        shared.log.reader,
         topic=topic,
         group=f"{shared.site}.sync",
-        log_id=await admin.topic_id(topic),
+        topic_id=shared.log.topics.topic_id,
     )
     return Outbox(lane=lane, log=log, positions=shared.store.positions, stream=f"outbox/{lane}")
 
@@ -248,8 +237,8 @@ def _readers(shared: Shared) -> dict[str, list[str]]:
 
 
 def _trim(shared: Shared) -> Trim:
-    kafka = shared.settings.kafka
-    return Trim(TopicAdmin(kafka.bootstrap), _readers(shared), shared.clock, kafka.keep_seconds)
+    keep = shared.settings.log.keep_seconds
+    return Trim(shared.log.topics, _readers(shared), shared.clock, keep)
 
 
 def _front(shared: Shared, wanted: Wanted) -> list[Service]:
@@ -279,7 +268,7 @@ def _gateway_context(shared: Shared) -> GatewayContext:
     return GatewayContext(
         site=shared.site,
         tenant_id=settings.tenant_id,
-        writer=shared.writer,
+        writer=shared.log.writer,
         devices=Devices(settings.devices_file),
         clock=shared.clock,
         stamps=Stamps(shared.clock.now_ms),

@@ -6,14 +6,13 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import orjson
 
 from edgeferry.core.clock import Clock
 from edgeferry.core.errors import Later, Stop
 from edgeferry.core.store import Store
-from edgeferry.log.admin import TopicAdmin
+from edgeferry.log.port import Log, Topics
 from edgeferry.runtime.background import BackgroundService, BackgroundTask
 from edgeferry.runtime.metrics import Metrics
 from edgeferry.runtime.service import Health, Service
@@ -29,24 +28,20 @@ _READY_POLL_SECONDS = 0.05
 log = logging.getLogger(__name__)
 
 
-class Startable(Protocol):
-    async def start(self) -> None: ...
-
-    async def stop(self) -> None: ...
-
-
 class LogPart:
-    """The log's writer or reader: it waits out Kafka's absence by itself, so it is healthy."""
+    """The log as a service: it waits out its server's absence by itself, so it is healthy."""
 
-    def __init__(self, name: str, part: Startable) -> None:
-        self.name = name
-        self._part = part
+    name = "log"
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
 
     async def start(self) -> None:
-        await self._part.start()
+        """Raises LogUnusable."""
+        await self._log.start()
 
     async def stop(self) -> None:
-        await self._part.stop()
+        await self._log.stop()
 
     def health(self) -> Health:
         return Health(alive=True, ready=True)
@@ -90,12 +85,12 @@ class StorePart:
 
 class LagWatch(BackgroundService):
     """How many records wait for the given readers (consumer group -> its topics), whichever
-    process they run in. The last figure stands while Kafka does not answer."""
+    process they run in. The last figure stands while the log does not answer."""
 
     name = "lag"
 
-    def __init__(self, admin: TopicAdmin, readers: Mapping[str, Sequence[str]]) -> None:
-        self._admin = admin
+    def __init__(self, topics: Topics, readers: Mapping[str, Sequence[str]]) -> None:
+        self._topics = topics
         self._readers = readers
         super().__init__()
         self.total = 0
@@ -103,7 +98,7 @@ class LagWatch(BackgroundService):
     async def run(self) -> None:
         while True:
             with contextlib.suppress(Later, Stop):
-                found = [await self._admin.lag(g, topics) for g, topics in self._readers.items()]
+                found = [await self._topics.lag(g, names) for g, names in self._readers.items()]
                 self.total = sum(partition.lag for group in found for partition in group)
             await asyncio.sleep(_LAG_SECONDS)
 
@@ -116,12 +111,12 @@ class Trim(BackgroundService):
 
     def __init__(
         self,
-        admin: TopicAdmin,
+        topics: Topics,
         readers: Mapping[str, Sequence[str]],
         clock: Clock,
         keep_seconds: float,
     ) -> None:
-        self._admin = admin
+        self._topics = topics
         self._readers = readers
         self._clock = clock
         self._keep_seconds = keep_seconds
@@ -132,7 +127,7 @@ class Trim(BackgroundService):
             await asyncio.sleep(min(_TRIM_SECONDS, self._keep_seconds))
             before_ms = self._clock.now_ms() - round(self._keep_seconds * 1000)
             try:
-                await self._admin.trim(self._readers, before_ms)
+                await self._topics.trim(self._readers, before_ms)
             except (Later, Stop) as error:
                 log.warning("trimming topics failed, will be tried again: %s", error)
 

@@ -7,10 +7,9 @@ from pathlib import Path
 import click
 
 from edgeferry.core.errors import Stop
-from edgeferry.core.record import PartitionEnds, Record
-from edgeferry.log.admin import TopicAdmin
-from edgeferry.log.kafka_reader import KafkaReader
+from edgeferry.core.record import LogReader, PartitionEnds, Record
 from edgeferry.runtime.settings import load_settings
+from edgeferry.tools.opened import opened_log
 from edgeferry.tools.options import settings_option
 from edgeferry.tools.output import asynchronous, json_option, print_json
 from edgeferry.tools.records import readable, stored_records
@@ -33,22 +32,18 @@ async def tail(
     one JSON line; with --json all lines form one array, which wants -n."""
     if as_json and count is None:
         raise click.UsageError("--json prints one document: say with -n how many records")
-    bootstrap = load_settings(settings_file).kafka.bootstrap
-    if topic not in await TopicAdmin(bootstrap).partitions():
-        raise Stop(f"there is no topic {topic}: `edgeferry topics list` shows them")
-    reader = KafkaReader(bootstrap)
     found: list[object] = []
     show = found.append if as_json else print_json
-    try:
-        await _follow(reader, topic, from_beginning, count, lambda r: show(readable(r)))
-    finally:
-        await reader.stop()
+    async with opened_log(load_settings(settings_file)) as log:
+        if topic not in await log.topics.partitions():
+            raise Stop(f"there is no topic {topic}: `edgeferry topics list` shows them")
+        await _follow(log.reader, topic, from_beginning, count, lambda r: show(readable(r)))
     if as_json:
         print_json(found)
 
 
 async def _follow(
-    reader: KafkaReader,
+    reader: LogReader,
     topic: str,
     from_beginning: bool,
     count: int | None,
@@ -77,7 +72,7 @@ async def _follow(
 
 
 async def _read_on(
-    reader: KafkaReader,
+    reader: LogReader,
     topic: str,
     partition: int,
     at: PartitionEnds,

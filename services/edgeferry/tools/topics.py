@@ -1,15 +1,15 @@
 """``edgeferry topics``: makes a site's topics, a job before its start; never a service's."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import click
 
-from edgeferry.log.admin import TopicAdmin
 from edgeferry.log.topics import TopicSettings, chain_topics, site_topics
 from edgeferry.rules.loader import load_chain
 from edgeferry.rules.processor import input_topics
 from edgeferry.runtime.settings import Settings, load_settings
+from edgeferry.tools.opened import opened_log
 from edgeferry.tools.options import load_root_chain, settings_option
 from edgeferry.tools.output import asynchronous, json_option, print_json, print_table
 
@@ -23,16 +23,16 @@ def wanted_topics(settings: Settings, chains: Iterable[str] = ()) -> list[TopicS
         names += input_topics(settings.site, load_chain(chain, settings.role), root=False)
     return [
         *site_topics(settings.site, settings.role),
-        *chain_topics(names, settings.kafka.partitions),
+        *chain_topics(names, settings.log.kafka.partitions),
     ]
 
 
-async def apply_topics(settings: Settings, chains: Iterable[str] = ()) -> list[str]:
+async def apply_topics(settings: Settings, chains: Iterable[str] = ()) -> Sequence[str]:
     """Make what is missing; the names of those made.
 
-    Raises InvalidChain, LogUnavailable, Stop."""
-    admin = TopicAdmin(settings.kafka.bootstrap)
-    return await admin.ensure(wanted_topics(settings, chains), settings.kafka.replication)
+    Raises InvalidChain, LogUnavailable, LogUnusable, Stop."""
+    async with opened_log(settings, owner=True) as log:
+        return await log.topics.ensure(wanted_topics(settings, chains))
 
 
 @click.group()
@@ -61,7 +61,8 @@ async def apply(settings_file: Path, chains: tuple[str, ...], as_json: bool) -> 
 async def list_topics(settings_file: Path, as_json: bool) -> None:
     """Topics of the site, with those that are missing."""
     settings = load_settings(settings_file)
-    existing = await TopicAdmin(settings.kafka.bootstrap).partitions()
+    async with opened_log(settings) as log:
+        existing = await log.topics.partitions()
     rows = [
         {
             "topic": topic.name,

@@ -18,7 +18,7 @@ from rich.table import Table
 from edgeferry.api.auth import ADMIN_USERNAME
 from edgeferry.core.chain import Chain
 from edgeferry.core.clock import Clock, SystemClock
-from edgeferry.log.admin import TopicAdmin
+from edgeferry.log.kafka_topics import KafkaTopics
 from edgeferry.log.topics import Role
 from edgeferry.rules.loader import load_chain
 from edgeferry.runtime.settings import Settings
@@ -195,7 +195,7 @@ class _Up:
             chain=chain,
             settings=str(settings_path(self._options.data, role)),
         )
-        warning = await check_change(TopicAdmin(self._addresses.kafka), change)
+        warning = await check_change(KafkaTopics(self._addresses.kafka), change)
         if warning:
             _say(warning)
 

@@ -16,10 +16,10 @@ from edgeferry.gateway.context import GatewayContext
 from edgeferry.gateway.devices import Device, Devices, add_device
 from edgeferry.gateway.metrics import PrometheusGatewayMetrics
 from edgeferry.gateway.server import Gateway
-from edgeferry.log.admin import TopicAdmin
 from edgeferry.log.codec import decode_message
 from edgeferry.log.kafka import KafkaWriter
 from edgeferry.log.kafka_reader import KafkaReader
+from edgeferry.log.kafka_topics import KafkaTopics
 from edgeferry.log.topics import chain_topics, root_topic, site_topic, site_topics
 from edgeferry.runtime.settings import LimitSettings
 
@@ -63,10 +63,10 @@ def devices_file(tmp_path: Path) -> Path:
 
 @pytest_asyncio.fixture
 async def site(
-    kafka: str, topic_admin: TopicAdmin, topic_prefix: str, devices_file: Path
+    kafka: str, topic_admin: KafkaTopics, topic_prefix: str, devices_file: Path
 ) -> AsyncIterator[Site]:
     topics = [t for t in site_topics(topic_prefix, "edge") if t.name.endswith("dead-letters")]
-    await topic_admin.ensure([*topics, *chain_topics([root_topic(topic_prefix)])], 1)
+    await topic_admin.ensure([*topics, *chain_topics([root_topic(topic_prefix)])])
     device = add_device(devices_file, "pump-1", "pump")
     clock = SystemClock()
     writer, reader = KafkaWriter(kafka, clock), KafkaReader(kafka)

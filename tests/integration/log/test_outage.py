@@ -16,11 +16,11 @@ import pytest_asyncio
 from edgeferry.core.clock import SystemClock
 from edgeferry.core.errors import LogUnavailable
 from edgeferry.core.record import Outgoing
-from edgeferry.log.admin import TopicAdmin
 from edgeferry.log.kafka import KafkaWriter
 from edgeferry.log.kafka_reader import KafkaReader
+from edgeferry.log.kafka_topics import KafkaTopics
 from edgeferry.tools.servers import LocalServer, LocalServers, ServerOptions
-from tests.integration.log.kafka_topics import everything, make_topic, numbered, numbers, until
+from tests.integration.log.topics_of_tests import everything, make_topic, numbered, numbers, until
 
 pytestmark = pytest.mark.asyncio
 
@@ -187,7 +187,7 @@ async def test_lag_is_told_right_after_kafkas_start(own_kafka: LocalServer) -> N
     """While the groups' coordinator is still loading."""
     bootstrap = _address(own_kafka)
     topic = await make_topic(bootstrap, uuid.uuid4().hex)
-    admin, reader = TopicAdmin(bootstrap), KafkaReader(bootstrap)
+    admin, reader = KafkaTopics(bootstrap), KafkaReader(bootstrap)
     await reader.commit("group", topic, {0: 0})
     await reader.stop()
     await _kill(own_kafka)

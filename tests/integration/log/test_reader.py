@@ -9,11 +9,11 @@ from confluent_kafka.admin import AdminClient
 from edgeferry.core.errors import LogUnavailable, OffsetOutOfRange
 from edgeferry.core.record import Outgoing
 from edgeferry.log import kafka_reader as reader_module
-from edgeferry.log.admin import TopicAdmin
 from edgeferry.log.kafka import KafkaWriter
 from edgeferry.log.kafka_reader import KafkaReader
+from edgeferry.log.kafka_topics import KafkaTopics
 from edgeferry.tools.servers.ports import LOOPBACK
-from tests.integration.log.kafka_topics import everything, make_topic, numbered, rule_topic
+from tests.integration.log.topics_of_tests import everything, make_topic, numbered, rule_topic
 
 pytestmark = pytest.mark.asyncio
 
@@ -201,8 +201,8 @@ async def test_a_topic_that_was_made_anew_is_read_from_its_start(
     topic = await make_topic(kafka, topic_prefix)
     await writer.append(numbered(topic, 0, 5))
     assert await _read(reader, topic, 3) == [3, 4]
-    await TopicAdmin(kafka).delete([topic])
-    await TopicAdmin(kafka).ensure([rule_topic(topic)], 1)
+    await KafkaTopics(kafka).delete([topic])
+    await KafkaTopics(kafka).ensure([rule_topic(topic)])
     other = KafkaWriter(kafka, writer._clock)
     await other.append(numbered(topic, 10, 12))
     await other.stop()

@@ -4,9 +4,9 @@ import pytest
 
 from edgeferry.core.clock import SystemClock
 from edgeferry.core.record import Outgoing
-from edgeferry.log.admin import TopicAdmin
 from edgeferry.log.kafka import KafkaWriter
 from edgeferry.log.kafka_reader import KafkaReader
+from edgeferry.log.kafka_topics import KafkaTopics
 from edgeferry.log.topics import TopicSettings
 
 pytestmark = pytest.mark.asyncio
@@ -15,14 +15,14 @@ LATER_MS = 3_600_000
 
 
 async def _topic_with_records(kafka: str, topic: str, count: int) -> None:
-    await TopicAdmin(kafka).ensure([TopicSettings(topic, "RuleMessage", 1, None)], 1)
+    await KafkaTopics(kafka).ensure([TopicSettings(topic, "RuleMessage", 1, None)])
     writer = KafkaWriter(kafka, SystemClock())
     await writer.append([Outgoing(topic, b"k", b"v") for _ in range(count)])
     await writer.stop()
 
 
 async def test_trimming_stops_at_the_slowest_reader(kafka: str, topic_prefix: str) -> None:
-    topic, admin, reader = f"{topic_prefix}.root", TopicAdmin(kafka), KafkaReader(kafka)
+    topic, admin, reader = f"{topic_prefix}.root", KafkaTopics(kafka), KafkaReader(kafka)
     await _topic_with_records(kafka, topic, 10)
     await reader.commit(f"{topic_prefix}.fast", topic, {0: 9})
     await reader.commit(f"{topic_prefix}.slow", topic, {0: 4})
@@ -36,7 +36,7 @@ async def test_trimming_stops_at_the_slowest_reader(kafka: str, topic_prefix: st
 async def test_a_reader_that_never_committed_holds_everything(
     kafka: str, topic_prefix: str
 ) -> None:
-    topic, admin, reader = f"{topic_prefix}.root", TopicAdmin(kafka), KafkaReader(kafka)
+    topic, admin, reader = f"{topic_prefix}.root", KafkaTopics(kafka), KafkaReader(kafka)
     await _topic_with_records(kafka, topic, 10)
     await reader.commit(f"{topic_prefix}.fast", topic, {0: 10})
     readers = {f"{topic_prefix}.fast": [topic], f"{topic_prefix}.new": [topic]}
@@ -47,7 +47,7 @@ async def test_a_reader_that_never_committed_holds_everything(
 async def test_what_was_read_a_moment_ago_stays_for_inspection(
     kafka: str, topic_prefix: str
 ) -> None:
-    topic, admin, reader = f"{topic_prefix}.root", TopicAdmin(kafka), KafkaReader(kafka)
+    topic, admin, reader = f"{topic_prefix}.root", KafkaTopics(kafka), KafkaReader(kafka)
     await _topic_with_records(kafka, topic, 10)
     await reader.commit(f"{topic_prefix}.fast", topic, {0: 10})
     readers = {f"{topic_prefix}.fast": [topic]}

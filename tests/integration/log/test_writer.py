@@ -10,12 +10,12 @@ from confluent_kafka import Message, Producer
 from edgeferry.core.clock import SystemClock
 from edgeferry.core.errors import LogUnavailable, RecordTooLarge
 from edgeferry.core.record import Outgoing
-from edgeferry.log.admin import TopicAdmin
 from edgeferry.log.kafka import MAX_RECORD_BYTES, KafkaWriter
 from edgeferry.log.kafka_reader import KafkaReader
+from edgeferry.log.kafka_topics import KafkaTopics
 from edgeferry.log.topics import TopicSettings
 from edgeferry.tools.servers.ports import LOOPBACK
-from tests.integration.log.kafka_topics import everything, make_topic, numbered, numbers, until
+from tests.integration.log.topics_of_tests import everything, make_topic, numbered, numbers, until
 
 pytestmark = pytest.mark.asyncio
 
@@ -160,7 +160,7 @@ class TestTooLarge:
         self, kafka: str, topic_prefix: str, writer: KafkaWriter, reader: KafkaReader
     ) -> None:
         topic = f"{topic_prefix}.dead-letters"
-        await TopicAdmin(kafka).ensure([TopicSettings(topic, "DeadLetter", 1, None)], 1)
+        await KafkaTopics(kafka).ensure([TopicSettings(topic, "DeadLetter", 1, None)])
         letter = random.randbytes(2 * 1024 * 1024 + 10_000)
         await writer.append([Outgoing(topic, b"k", letter)])
         assert [row.value for row in await everything(reader, topic)] == [letter]

@@ -14,11 +14,12 @@ from aiokafka.structs import TopicPartition as KafkaPartition
 
 from edgeferry.core.clock import SystemClock
 from edgeferry.core.record import LogWriter, Outgoing, Record
-from edgeferry.log.admin import TopicAdmin
 from edgeferry.log.kafka import KafkaWriter
+from edgeferry.log.kafka_topics import KafkaTopics
 from edgeferry.log.topics import TopicSettings
+from edgeferry.streams.kafka_transport import KafkaTransport
 from edgeferry.streams.processor import Outputs, TopicPartition
-from edgeferry.streams.runner import Runner, RunnerSettings
+from edgeferry.streams.runner import Runner
 from edgeferry.streams.worker import Environment
 
 PARTITIONS = 4
@@ -90,13 +91,12 @@ class Forward:
 
 
 async def make_topics(bootstrap: str, site: str) -> None:
-    await TopicAdmin(bootstrap).ensure(
+    await KafkaTopics(bootstrap).ensure(
         [
             TopicSettings(f"{site}.in", "RuleMessage", PARTITIONS, None),
             TopicSettings(f"{site}.out", "RuleMessage", PARTITIONS, None),
             TopicSettings(f"{site}.dead-letters", "DeadLetter", PARTITIONS, None),
-        ],
-        replication=1,
+        ]
     )
 
 
@@ -122,7 +122,7 @@ def runner(
 ) -> Runner:
     return Runner(
         [processor],
-        RunnerSettings(bootstrap, slot),
+        KafkaTransport(bootstrap, slot),
         Environment(processor.site, writer, SystemClock()),
         metrics or CountingMetrics(),
     )
@@ -187,11 +187,11 @@ async def arrived(bootstrap: str, site: str, expected: int) -> Arrived:
 
 async def drained(bootstrap: str, site: str, seconds: float = 60.0) -> None:
     """Return when the group has committed to the end of its input."""
-    admin = TopicAdmin(bootstrap)
+    admin = KafkaTopics(bootstrap)
     await until(lambda: _lag_is_zero(admin, site), seconds, f"{site} is not drained")
 
 
-async def _lag_is_zero(admin: TopicAdmin, site: str) -> bool:
+async def _lag_is_zero(admin: KafkaTopics, site: str) -> bool:
     return sum(row.lag for row in await admin.lag(f"{site}.in", [f"{site}.in"])) == 0
 
 

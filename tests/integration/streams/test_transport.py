@@ -13,10 +13,10 @@ from confluent_kafka import Producer
 
 from edgeferry.core.errors import LogUnavailable, StoreUnavailable
 from edgeferry.core.record import Outgoing, Record
-from edgeferry.log.admin import TopicAdmin
 from edgeferry.log.codec import decode_dead_letter
 from edgeferry.log.kafka import KafkaWriter
 from edgeferry.log.kafka_reader import KafkaReader
+from edgeferry.log.kafka_topics import KafkaTopics
 from edgeferry.streams.runner import Runner
 from tests.integration.streams.harness import (
     KEYS,
@@ -73,7 +73,7 @@ class Gate:
 
 
 async def _committed(kafka: str, site: str) -> int:
-    rows = await TopicAdmin(kafka).lag(f"{site}.in", [f"{site}.in"])
+    rows = await KafkaTopics(kafka).lag(f"{site}.in", [f"{site}.in"])
     return sum(row.committed or 0 for row in rows)
 
 
@@ -304,7 +304,7 @@ async def test_a_topic_made_anew_is_read_from_its_start(
     await running.start()
     await drained(kafka, site)
     await running.stop()
-    await TopicAdmin(kafka).delete([f"{site}.in"])
+    await KafkaTopics(kafka).delete([f"{site}.in"])
     await make_topics(kafka, site)
     anew = new_writer(kafka)
     await load(anew, site, 2_000, 2_500)
@@ -324,7 +324,7 @@ async def test_records_deleted_before_they_were_read_are_reported_as_lost(
     await drained(kafka, site)
     await running.stop()
     await load(writer, site, 1_000, 2_000)
-    admin = TopicAdmin(kafka)
+    admin = KafkaTopics(kafka)
     reader = KafkaReader(kafka)
     ends = {p: ends.end for p, ends in (await reader.ends(f"{site}.in")).items()}
     await reader.commit(f"{site}.other", f"{site}.in", ends)

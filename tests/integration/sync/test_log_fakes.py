@@ -10,23 +10,23 @@ import pytest_asyncio
 from edgeferry.core.clock import SystemClock
 from edgeferry.core.errors import OffsetOutOfRange, RecordTooLarge
 from edgeferry.core.record import LogWriter, Outgoing
-from edgeferry.log.admin import TopicAdmin
 from edgeferry.log.kafka import KafkaWriter
 from edgeferry.log.kafka_reader import KafkaReader
+from edgeferry.log.kafka_topics import KafkaTopics
+from edgeferry.log.port import GroupReader
 from edgeferry.log.topics import TopicSettings
-from edgeferry.sync.outbox import CommittingReader
 from tests.unit.sync.fakes import MemoryLog, MemoryReader, MemoryWriter
 
 
 class Log(NamedTuple):
     topic: str
     writer: LogWriter
-    reader: CommittingReader
+    reader: GroupReader
 
 
 @pytest_asyncio.fixture(params=["memory", "kafka"])
 async def log(
-    request: pytest.FixtureRequest, kafka: str, topic_prefix: str, topic_admin: TopicAdmin
+    request: pytest.FixtureRequest, kafka: str, topic_prefix: str, topic_admin: KafkaTopics
 ) -> AsyncIterator[Log]:
     topic = f"{topic_prefix}.log"
     if request.param == "memory":
@@ -34,7 +34,7 @@ async def log(
         memory.make(topic, 3)
         yield Log(topic, MemoryWriter(memory), MemoryReader(memory))
         return
-    await topic_admin.ensure([TopicSettings(topic, "RuleMessage", 3, None)], 1)
+    await topic_admin.ensure([TopicSettings(topic, "RuleMessage", 3, None)])
     writer, reader = KafkaWriter(kafka, SystemClock()), KafkaReader(kafka)
     yield Log(topic, writer, reader)
     await reader.stop()
@@ -92,7 +92,7 @@ async def test_a_record_above_the_limit_is_refused_for_good(log: Log) -> None:
 
 
 @pytest.mark.asyncio
-async def test_below_the_start_is_out_of_range(log: Log, topic_admin: TopicAdmin) -> None:
+async def test_below_the_start_is_out_of_range(log: Log, topic_admin: KafkaTopics) -> None:
     await log.writer.append([outgoing(log.topic, number) for number in range(6)])
     partition = await partition_of(log)
     if isinstance(log.reader, MemoryReader):

@@ -15,16 +15,17 @@ from edgeferry.core.ids import MessageIds, new_entity_id
 from edgeferry.core.kv import TsPoint
 from edgeferry.core.record import Outgoing, Record
 from edgeferry.core.store import Store
-from edgeferry.log.admin import TopicAdmin
 from edgeferry.log.codec import decode_message, encode_cloud_event
 from edgeferry.log.kafka import KafkaWriter
 from edgeferry.log.kafka_reader import KafkaReader
+from edgeferry.log.kafka_topics import KafkaTopics
 from edgeferry.log.topics import chain_topics, root_topic, site_topics
 from edgeferry.runtime.metrics import Metrics
 from edgeferry.runtime.settings import ListenSettings, StoreSettings, SyncSettings
 from edgeferry.runtime.tls import ensure_dev_authority
 from edgeferry.store import open_store
-from edgeferry.streams.runner import Runner, RunnerSettings
+from edgeferry.streams.kafka_transport import KafkaTransport
+from edgeferry.streams.runner import Runner
 from edgeferry.streams.worker import Environment
 from edgeferry.sync.cloud import CloudSync
 from edgeferry.sync.edge import Backoff, EdgeSync, EdgeSyncParts
@@ -135,7 +136,7 @@ class Sites:
         )
         runner = Runner(
             [intake],
-            RunnerSettings(bootstrap=self.kafka, slot="one"),
+            KafkaTransport(bootstrap=self.kafka, slot="one"),
             Environment(site=self.cloud, writer=self.writer, clock=self.clock),
             Metrics(CollectorRegistry()),
         )
@@ -174,7 +175,7 @@ class Sites:
 
 @pytest_asyncio.fixture
 async def sites(
-    kafka: str, topic_prefix: str, topic_admin: TopicAdmin, tmp_path: Path
+    kafka: str, topic_prefix: str, topic_admin: KafkaTopics, tmp_path: Path
 ) -> AsyncIterator[Sites]:
     clock = SystemClock()
     edge, cloud = f"{topic_prefix}-edge", f"{topic_prefix}-cloud"
@@ -183,7 +184,7 @@ async def sites(
         *site_topics(cloud, "cloud"),
         *chain_topics([root_topic(cloud)], 4),
     ]
-    await topic_admin.ensure(topics, 1)
+    await topic_admin.ensure(topics)
     stores = {
         name: open_store(settings=StoreSettings(), data=tmp_path / name, clock=clock)
         for name in (edge, cloud)
@@ -206,7 +207,7 @@ async def acked(edge: EdgeSync, offset: int) -> None:
 
 @pytest.mark.asyncio
 async def test_every_event_enters_the_clouds_chain_once_in_order_over_restarts(
-    sites: Sites, topic_admin: TopicAdmin
+    sites: Sites, topic_admin: KafkaTopics
 ) -> None:
     async with sites.cloud_runs():
         pass

@@ -22,7 +22,7 @@ def settings(tmp_path: Path, kafka: str, topic_prefix: str) -> str:
     file = tmp_path / "settings.yaml"
     file.write_text(
         f"role: edge\nsite: {topic_prefix}\ndata: {tmp_path}\n"
-        f"kafka: {{bootstrap: '{kafka}', partitions: 2}}\n"
+        f"log: {{kind: kafka, kafka: {{bootstrap: '{kafka}', partitions: 2}}}}\n"
     )
     return str(file)
 

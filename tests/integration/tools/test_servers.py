@@ -17,7 +17,7 @@ from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
 from cassandra.policies import RoundRobinPolicy
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from edgeferry.log.admin import TopicAdmin
+from edgeferry.log.kafka_topics import KafkaTopics
 from edgeferry.log.topics import TopicSettings
 from edgeferry.tools.servers import LocalServer, LocalServers, ServerOptions
 from edgeferry.tools.supervise import StartFailed
@@ -58,7 +58,7 @@ def pid_of(server: LocalServer) -> int:
 async def write_records(kafka: LocalServer) -> None:
     """COUNT acknowledged records in a new topic."""
     assert kafka.address is not None
-    await TopicAdmin(kafka.address).ensure([TopicSettings("kept", "RuleMessage", 1, None)], 1)
+    await KafkaTopics(kafka.address).ensure([TopicSettings("kept", "RuleMessage", 1, None)])
     producer = Producer({"bootstrap.servers": kafka.address, "acks": "all"})
     for number in range(COUNT):
         producer.produce("kept", str(number).encode())

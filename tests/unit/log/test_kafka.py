@@ -8,8 +8,8 @@ from edgeferry.core.clock import ManualClock
 from edgeferry.core.errors import LogUnavailable, RecordTooLarge
 from edgeferry.core.record import Outgoing
 from edgeferry.log import kafka as kafka_module
-from edgeferry.log.admin import PartitionLag
 from edgeferry.log.kafka import KafkaWriter, KeyHashes
+from edgeferry.log.port import PartitionLag
 
 NOWHERE = "127.0.0.1:1"
 

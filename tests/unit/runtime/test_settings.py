@@ -60,8 +60,8 @@ def test_a_list_is_written_with_commas_in_the_environment() -> None:
 
 
 def test_json_is_a_settings_file_too(tmp_path: Path) -> None:
-    file = written(tmp_path, '{"role": "cloud", "kafka": {"bootstrap": "k:9092"}}')
-    assert load_settings(file, environ={}).kafka.bootstrap == "k:9092"
+    file = written(tmp_path, '{"role": "cloud", "log": {"kafka": {"bootstrap": "k:9092"}}}')
+    assert load_settings(file, environ={}).log.kafka.bootstrap == "k:9092"
 
 
 def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_all_problems_are_told_at_once_with_name_and_source(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("variable", "said"),
     [
-        ("EDGEFERRY_KAFAK__BOOTSTRAP", "did you mean kafka?"),
+        ("EDGEFERRY_STROE__KIND", "did you mean store?"),
         ("EDGEFERRY_LOG_LEVLE", "did you mean log_level?"),
         ("EDGEFERRY_HTTP__PROT", "did you mean port?"),
         ("EDGEFERRY_HTTP", "should hold names with values"),

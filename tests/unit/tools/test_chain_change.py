@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from edgeferry.log.admin import PartitionLag
+from edgeferry.log.port import PartitionLag
 from edgeferry.rules.loader import load_chain
 from edgeferry.rules.processor import input_topics
 from edgeferry.tools.chain_change import ChainChange, ChainNotEmpty, check_change, unread

@@ -20,9 +20,8 @@ import orjson
 
 from edgeferry.core.clock import Clock
 from edgeferry.core.errors import Stop
-from edgeferry.core.record import PartitionEnds
+from edgeferry.core.record import LogReader, PartitionEnds
 from edgeferry.core.store import Store
-from edgeferry.log.kafka_reader import KafkaReader
 from edgeferry.log.topics import root_topic
 from edgeferry.runtime.settings import Settings, load_settings
 from edgeferry.store import open_store
@@ -31,6 +30,7 @@ from edgeferry.tools.bench.installation import Installation
 from edgeferry.tools.bench.ledger import Comparison, compare, read_ledger
 from edgeferry.tools.bench.load import Plan
 from edgeferry.tools.bench.report import CpuMeter, Report
+from edgeferry.tools.opened import opened_log
 from edgeferry.tools.supervise import die_with_parent
 
 DEVICES = 64
@@ -139,7 +139,7 @@ class Examination:
         self,
         settings: Settings,
         store: Store,
-        reader: KafkaReader,
+        reader: LogReader,
         starts: dict[int, PartitionEnds],
     ) -> None:
         self._settings = settings
@@ -159,11 +159,10 @@ class Examination:
 async def examined(installation: Installation, clock: Clock) -> AsyncIterator[Examination]:
     settings = load_settings(installation.cloud_settings)
     store = open_store(settings=settings.store, data=settings.data, clock=clock)
-    reader = KafkaReader(settings.kafka.bootstrap)
     await store.start()
     try:
-        starts = dict(await reader.ends(root_topic(settings.site)))
-        yield Examination(settings, store, reader, starts)
+        async with opened_log(settings) as log:
+            starts = dict(await log.reader.ends(root_topic(settings.site)))
+            yield Examination(settings, store, log.reader, starts)
     finally:
-        await reader.stop()
         await store.stop()

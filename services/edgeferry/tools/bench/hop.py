@@ -19,10 +19,10 @@ from edgeferry.core.record import (
     LogReader,
     Outgoing,
 )
-from edgeferry.log.admin import TopicAdmin
 from edgeferry.log.codec import decode_message, encode_message
 from edgeferry.log.kafka import KafkaWriter
 from edgeferry.log.kafka_reader import KafkaReader
+from edgeferry.log.kafka_topics import KafkaTopics
 from edgeferry.log.topics import chain_topics, site_topics
 from edgeferry.tools.bench import hop_node
 from edgeferry.tools.bench.report import CpuMeter, Report
@@ -53,12 +53,12 @@ class HopPlan:
 async def hop(plan: HopPlan, clock: Clock) -> dict[str, object]:
     """Topics are made and deleted. Raises LogUnavailable, Stop."""
     report = Report("hop")
-    admin = TopicAdmin(plan.bootstrap)
+    admin = KafkaTopics(plan.bootstrap)
     topics = chain_topics((hop_node.INPUT, hop_node.OUTPUT), plan.partitions)
     topics += site_topics(hop_node.SITE, "edge")
     names = [topic.name for topic in topics]
     await admin.delete([name for name in names if name in await admin.partitions()])
-    await admin.ensure(topics, replication=1)
+    await admin.ensure(topics)
     try:
         await _fill(plan, clock)
         await _run_node(plan, admin, clock, report)
@@ -111,7 +111,7 @@ async def _fill(plan: HopPlan, clock: Clock) -> None:
         await writer.stop()
 
 
-async def _run_node(plan: HopPlan, admin: TopicAdmin, clock: Clock, report: Report) -> None:
+async def _run_node(plan: HopPlan, admin: KafkaTopics, clock: Clock, report: Report) -> None:
     node = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -146,7 +146,7 @@ async def _run_node(plan: HopPlan, admin: TopicAdmin, clock: Clock, report: Repo
             await node.wait()
 
 
-async def _until_committed(plan: HopPlan, admin: TopicAdmin, clock: Clock) -> None:
+async def _until_committed(plan: HopPlan, admin: KafkaTopics, clock: Clock) -> None:
     deadline = clock.monotonic() + plan.timeout
     while sum(p.lag for p in await admin.lag(hop_node.INPUT, [hop_node.INPUT])):
         if clock.monotonic() > deadline:

@@ -21,8 +21,9 @@ from edgeferry.log.kafka import KafkaWriter
 from edgeferry.rules.processor import RuleSite, input_topic, rule_processors
 from edgeferry.runtime.metrics import Metrics
 from edgeferry.runtime.process import spare_the_collector
+from edgeferry.streams.kafka_transport import KafkaTransport
 from edgeferry.streams.processor import Outputs, Processor, TopicPartition
-from edgeferry.streams.runner import Runner, RunnerSettings
+from edgeferry.streams.runner import Runner
 from edgeferry.streams.worker import Environment
 
 SITE = "bench"
@@ -83,7 +84,7 @@ async def _main(bootstrap: str) -> None:
     processors = rule_processors(CHAIN, {"mark": MARK}, site, root=True, nodes=["mark"])
     runner = Runner(
         [Gated(processor, gate) for processor in processors],
-        RunnerSettings(bootstrap=bootstrap, slot="0"),
+        KafkaTransport(bootstrap=bootstrap, slot="0"),
         Environment(site=SITE, writer=writer, clock=clock),
         metrics,
     )

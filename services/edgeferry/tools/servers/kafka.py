@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from edgeferry.log.admin import TopicAdmin
+from edgeferry.log.kafka_topics import KafkaTopics
 from edgeferry.tools.servers.launch import Launch
 
 _CLUSTER_ID = "edgeferry-local-kafka0"
@@ -40,4 +40,4 @@ class Kafka:
         _, writer = await asyncio.open_connection(host, port)
         writer.close()
         await writer.wait_closed()
-        await TopicAdmin(f"{host}:{port}").partitions()
+        await KafkaTopics(f"{host}:{port}").partitions()

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from edgeferry.core.record import Outgoing, Record
-from edgeferry.log.admin import TopicAdmin
 from edgeferry.log.kafka_reader import KafkaReader
+from edgeferry.log.kafka_topics import KafkaTopics
 from edgeferry.log.topics import TopicSettings
 
 DEADLINE_SECONDS = 60.0
@@ -16,7 +16,7 @@ def rule_topic(name: str, partitions: int = 1) -> TopicSettings:
 
 
 async def make_topic(kafka: str, name: str, partitions: int = 1) -> str:
-    await TopicAdmin(kafka).ensure([rule_topic(name, partitions)], replication=1)
+    await KafkaTopics(kafka).ensure([rule_topic(name, partitions)])
     return name
 
 

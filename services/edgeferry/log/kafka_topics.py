@@ -1,10 +1,10 @@
-"""Makes and describes topics; lag and positions of groups. For start-up jobs and tools."""
+"""Topics of Kafka: made, described, trimmed; lag of groups."""
 
 import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import aiokafka.errors
 from aiokafka.admin import AIOKafkaAdminClient
@@ -22,6 +22,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from edgeferry.core.errors import LogUnavailable, Stop
 from edgeferry.core.record import PartitionEnds
+from edgeferry.log.port import PartitionLag
 from edgeferry.log.topics import TopicSettings
 
 _TIMEOUT = 15.0
@@ -39,25 +40,12 @@ _MAX_DEAD_LETTER_BYTES = 2 * _MAX_BATCH_BYTES
 """A dead letter carries a whole record of another topic."""
 
 
-class PartitionLag(NamedTuple):
-    """committed is None where the group has never committed."""
+class KafkaTopics:
+    """``log.port.Topics`` on Kafka. ``replication``: of the topics that it makes."""
 
-    topic: str
-    partition: int
-    committed: int | None
-    start: int
-    end: int
-
-    @property
-    def lag(self) -> int:
-        return self.end - (self.start if self.committed is None else self.committed)
-
-
-class TopicAdmin:
-    """All calls raise LogUnavailable when Kafka does not answer."""
-
-    def __init__(self, bootstrap: str) -> None:
+    def __init__(self, bootstrap: str, replication: int = 1) -> None:
         self._bootstrap = bootstrap
+        self._replication = replication
         self._client = AdminClient(
             {
                 "bootstrap.servers": bootstrap,
@@ -68,14 +56,11 @@ class TopicAdmin:
             }
         )
 
-    async def ensure(self, topics: Sequence[TopicSettings], replication: int) -> list[str]:
-        """Make the topics that are missing; names of those made.
+    async def ensure(self, topics: Sequence[TopicSettings]) -> list[str]:
+        """See ``Topics.ensure``."""
+        return await asyncio.to_thread(self._ensure, topics)
 
-        Raises Stop when one exists with another number of partitions: that of a live
-        topic never changes, or keys would move to other partitions."""
-        return await asyncio.to_thread(self._ensure, topics, replication)
-
-    def _ensure(self, topics: Sequence[TopicSettings], replication: int) -> list[str]:
+    def _ensure(self, topics: Sequence[TopicSettings]) -> list[str]:
         existing = self._describe()
         _check_partitions(topics, existing)
         missing = [topic for topic in topics if topic.name not in existing]
@@ -83,7 +68,7 @@ class TopicAdmin:
             return []
         futures = self._client.create_topics(
             [
-                NewTopic(topic.name, topic.partitions, replication, config=_config(topic))
+                NewTopic(topic.name, topic.partitions, self._replication, config=_config(topic))
                 for topic in missing
             ],
             operation_timeout=_TIMEOUT,
@@ -116,7 +101,7 @@ class TopicAdmin:
         raise LogUnavailable(f"Kafka at {self._bootstrap}: topics are slow to come and go")
 
     async def partitions(self) -> dict[str, int]:
-        """Every topic and its number of partitions."""
+        """See ``Topics.partitions``."""
         return await asyncio.to_thread(self._describe)
 
     def _describe(self) -> dict[str, int]:
@@ -127,7 +112,7 @@ class TopicAdmin:
         return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
 
     async def delete(self, topics: Sequence[str]) -> None:
-        """Delete topics and what is in them."""
+        """See ``Topics.delete``."""
         await asyncio.to_thread(self._delete, topics)
 
     def _delete(self, topics: Sequence[str]) -> None:
@@ -139,7 +124,7 @@ class TopicAdmin:
         self._wait(lambda known: known.keys().isdisjoint(topics))
 
     async def topic_id(self, topic: str) -> str:
-        """The identity of a topic: another one after it was deleted and made anew."""
+        """See ``Topics.topic_id``."""
         return await asyncio.to_thread(self._topic_id, topic)
 
     def _topic_id(self, topic: str) -> str:
@@ -147,7 +132,7 @@ class TopicAdmin:
         return str(self._result(futures[topic]).topic_id)
 
     async def lag(self, group: str, topics: Sequence[str]) -> list[PartitionLag]:
-        """Of every partition of ``topics``."""
+        """See ``Topics.lag``."""
         ends = await asyncio.to_thread(self._ends, topics)
         committed = await self._committed(group, list(ends)) if ends else {}
         return [
@@ -168,9 +153,7 @@ class TopicAdmin:
         return {at: PartitionEnds(starts[at], end) for at, end in ends.items()}
 
     async def trim(self, readers: Mapping[str, Sequence[str]], before_ms: int) -> int:
-        """Delete what every reader (group -> its topics) has committed and what was appended
-        before ``before_ms``; how many records. A group that has committed nothing yet holds
-        its topics whole."""
+        """See ``Topics.trim``."""
         below: dict[tuple[str, int], int] = {}
         starts: dict[tuple[str, int], int] = {}
         for group, topics in readers.items():
@@ -195,14 +178,36 @@ class TopicAdmin:
             for at in aged
         }
         doomed = {at: offset for at, offset in wanted.items() if offset > starts[at]}
-        if doomed:
-            futures = self._client.delete_records(
-                [TopicPartition(*at, offset) for at, offset in doomed.items()],
-                request_timeout=_TIMEOUT,
-            )
-            for future in futures.values():
-                self._result(future)
+        self._delete_records(doomed)
         return sum(offset - starts[at] for at, offset in doomed.items())
+
+    async def drop(self, topic: str, below: Mapping[int, int]) -> int:
+        """See ``Topics.drop``."""
+        return await asyncio.to_thread(self._drop, topic, below)
+
+    def _drop(self, topic: str, below: Mapping[int, int]) -> int:
+        ends = self._ends([topic])
+        doomed = {
+            (topic, partition): min(offset, ends[topic, partition].end)
+            for partition, offset in below.items()
+            if offset > ends[topic, partition].start
+        }
+        self._delete_records(doomed)
+        return sum(offset - ends[at].start for at, offset in doomed.items())
+
+    async def held_bytes(self, topic: str, partition: int, offset: int) -> int | None:
+        """None: Kafka keeps no such count."""
+        return None
+
+    def _delete_records(self, doomed: Mapping[tuple[str, int], int]) -> None:
+        if not doomed:
+            return
+        futures = self._client.delete_records(
+            [TopicPartition(*at, offset) for at, offset in doomed.items()],
+            request_timeout=_TIMEOUT,
+        )
+        for future in futures.values():
+            self._result(future)
 
     def _offsets(self, tps: Sequence[TopicPartition], spec: Any) -> dict[tuple[str, int], int]:
         futures = self._client.list_offsets(
