@@ -107,9 +107,24 @@ def add_device(
     """
     with _locked(path):
         devices = read_devices(path)
+        _check_free(devices, name, token, path)
         device = Device(name, new_entity_id(), profile, new_token() if token is None else token)
         _write(path, (*devices, device))
     return device
+
+
+def _check_free(devices: Sequence[Device], name: str, token: str | None, path: Path) -> None:
+    """Raises InvalidSettings."""
+    for device in devices:
+        if device.name == name:
+            raise InvalidSettings(
+                f"there is a device named {name!r} in {path} already, with id {device.id}: "
+                "choose another name, or remove it first with `edgeferry devices remove`"
+            )
+        if device.token == token:
+            raise InvalidSettings(
+                f"device {device.name!r} in {path} has this token: choose another one"
+            )
 
 
 def remove_device(path: Path, name: str) -> Device:

@@ -41,15 +41,17 @@ _MAX_DEAD_LETTER_BYTES = 2 * _MAX_BATCH_BYTES
 
 
 class KafkaTopics:
-    """``log.port.Topics`` on Kafka. ``replication``: of the topics that it makes."""
+    """``log.port.Topics`` on Kafka. ``replication``: of the topics that it makes;
+    ``timeout``: seconds that a request may take."""
 
-    def __init__(self, bootstrap: str, replication: int = 1) -> None:
+    def __init__(self, bootstrap: str, replication: int = 1, timeout: float = _TIMEOUT) -> None:
         self._bootstrap = bootstrap
         self._replication = replication
+        self._timeout = timeout
         self._client = AdminClient(
             {
                 "bootstrap.servers": bootstrap,
-                "socket.timeout.ms": int(_TIMEOUT * 1000),
+                "socket.timeout.ms": int(self._timeout * 1000),
                 # or, with Kafka away, it prints 20 lines a second past our logging; every
                 # call tells its error anyway
                 "log_level": _CRITICAL,
@@ -71,7 +73,7 @@ class KafkaTopics:
                 NewTopic(topic.name, topic.partitions, self._replication, config=_config(topic))
                 for topic in missing
             ],
-            operation_timeout=_TIMEOUT,
+            operation_timeout=self._timeout,
         )
         made = [name for name, future in futures.items() if self._made(future)]
         names = {topic.name for topic in missing}
@@ -93,7 +95,7 @@ class KafkaTopics:
 
     def _wait(self, condition: Callable[[Mapping[str, int]], bool]) -> Mapping[str, int]:
         """Every topic, once the brokers know what the controller has decided."""
-        for _ in range(int(_TIMEOUT / _POLL_SECONDS)):
+        for _ in range(int(self._timeout / _POLL_SECONDS)):
             known = self._describe()
             if condition(known):
                 return known
@@ -106,7 +108,7 @@ class KafkaTopics:
 
     def _describe(self) -> dict[str, int]:
         try:
-            metadata = self._client.list_topics(timeout=_TIMEOUT)
+            metadata = self._client.list_topics(timeout=self._timeout)
         except KafkaException as error:
             raise self._unavailable(error) from error
         return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
@@ -118,7 +120,7 @@ class KafkaTopics:
     def _delete(self, topics: Sequence[str]) -> None:
         if not topics:
             return
-        futures = self._client.delete_topics(list(topics), operation_timeout=_TIMEOUT)
+        futures = self._client.delete_topics(list(topics), operation_timeout=self._timeout)
         for future in futures.values():
             self._result(future)
         self._wait(lambda known: known.keys().isdisjoint(topics))
@@ -204,7 +206,7 @@ class KafkaTopics:
             return
         futures = self._client.delete_records(
             [TopicPartition(*at, offset) for at, offset in doomed.items()],
-            request_timeout=_TIMEOUT,
+            request_timeout=self._timeout,
         )
         for future in futures.values():
             self._result(future)
@@ -213,7 +215,7 @@ class KafkaTopics:
         futures = self._client.list_offsets(
             dict.fromkeys(tps, spec),
             isolation_level=IsolationLevel.READ_UNCOMMITTED,
-            request_timeout=_TIMEOUT,
+            request_timeout=self._timeout,
         )
         return {
             (tp.topic, tp.partition): self._result(future).offset for tp, future in futures.items()
@@ -225,11 +227,11 @@ class KafkaTopics:
         """Not librdkafka's call: it ends the process (a null pointer) when the answer is that
         the group's coordinator is moving, as after any start of a broker."""
         client = AIOKafkaAdminClient(
-            bootstrap_servers=self._bootstrap, request_timeout_ms=int(_TIMEOUT * 1000)
+            bootstrap_servers=self._bootstrap, request_timeout_ms=int(self._timeout * 1000)
         )
         try:
             await client.start()
-            for _ in range(int(_TIMEOUT / _COORDINATOR_SECONDS)):
+            for _ in range(int(self._timeout / _COORDINATOR_SECONDS)):
                 with contextlib.suppress(*_COORDINATOR_MOVES):
                     return await _group_offsets(client, group, partitions)
                 await asyncio.sleep(_COORDINATOR_SECONDS)
@@ -241,7 +243,7 @@ class KafkaTopics:
 
     def _result(self, future: Any) -> Any:
         try:
-            return future.result(timeout=_TIMEOUT)
+            return future.result(timeout=self._timeout)
         except (KafkaException, TimeoutError) as error:
             raise self._unavailable(error) from error
 

@@ -1,6 +1,6 @@
 """``edgeferry dead-letters``: what could not be processed, whole; to look at and to replay."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +16,22 @@ from edgeferry.runtime.settings import Settings, load_settings
 from edgeferry.sync.recovery import origin_of
 from edgeferry.tools.opened import opened_log
 from edgeferry.tools.options import settings_option
-from edgeferry.tools.output import asynchronous, json_option, print_json, print_table
-from edgeferry.tools.records import header_texts, readable, stored_records, text
+from edgeferry.tools.output import (
+    asynchronous,
+    json_option,
+    moment,
+    one_line,
+    print_fields,
+    print_json,
+)
+from edgeferry.tools.records import (
+    Content,
+    content,
+    header_texts,
+    readable,
+    stored_records,
+    text,
+)
 
 
 class Address(NamedTuple):
@@ -69,17 +83,23 @@ async def list_letters(settings_file: Path, node: str | None, count: int, as_jso
             if node is None or letter.node == node
         ]
     letters.sort(key=lambda row: row[1].last_failure)
-    rows = [_summary(address, letter) for address, letter in letters[-count:]]
+    del letters[:-count]
     if as_json:
-        print_json(rows)
-    else:
-        print_table(
-            ("address", "node", "from", "error", "tries"),
-            (
-                (row["address"], row["node"], row["record"], row["error"], row["attempts"])
-                for row in rows
-            ),
+        print_json([_summary(address, letter) for address, letter in letters])
+        return
+    for address, letter in letters:
+        what = content(_held(letter))
+        click.echo(
+            one_line(
+                f"{address}  {moment(letter.last_failure)}  {_what(letter, what)} of {what.who}, "
+                f"at {_where(letter)}"
+            )
         )
+        click.echo(f"    {one_line(_why(letter))}")
+    if letters:
+        click.echo("\n`edgeferry dead-letters show ADDRESS` tells what one holds and what to do.")
+    else:
+        click.echo(f"{settings.site} has no dead letters")
 
 
 @dead_letters.command()
@@ -98,7 +118,7 @@ async def show(address: Address, settings_file: Path, as_json: bool) -> None:
     if as_json:
         print_json(document)
     else:
-        print_table(("", ""), document.items())
+        print_fields(_fields(address, letter))
 
 
 @dead_letters.command()
@@ -118,6 +138,7 @@ async def replay(addresses: tuple[Address, ...], settings_file: Path, as_json: b
             writer=log.writer,
             topic=_dead_topic(settings),
             addresses=addresses,
+            existing=await log.topics.partitions(),
         )
     rows = [{"address": str(address), "replayed_to": to} for address, to in done.replayed]
     if as_json:
@@ -138,15 +159,20 @@ class Replay(NamedTuple):
 
 
 async def replay_letters(
-    *, reader: LogReader, writer: LogWriter, topic: str, addresses: Sequence[Address]
+    *,
+    reader: LogReader,
+    writer: LogWriter,
+    topic: str,
+    addresses: Sequence[Address],
+    existing: Container[str],
 ) -> Replay:
-    """``topic``: of the dead letters. Raises LogUnavailable."""
+    """``topic``: of the dead letters; ``existing``: all topics. Raises LogUnavailable."""
     done = Replay([], [])
     records: list[Outgoing] = []
     for address in addresses:
         try:
             letter = await _read(reader, topic, address)
-            records.append(_replayable(letter, writer.max_record_bytes))
+            records.append(_replayable(letter, writer.max_record_bytes, existing))
         except Stop as error:
             done.refused.append(f"{address}: {error}")
         else:
@@ -155,7 +181,7 @@ async def replay_letters(
     return done
 
 
-def _replayable(letter: DeadLetter, limit: int) -> Outgoing:
+def _replayable(letter: DeadLetter, limit: int, existing: Container[str]) -> Outgoing:
     """The record as it was, but without the link's headers: by them it would be dropped as
     a repeat of itself. Nor may a sender's own, which stand before, take their place.
 
@@ -173,6 +199,8 @@ def _replayable(letter: DeadLetter, limit: int) -> Outgoing:
             f"its value of {len(letter.value)} bytes is above the log's limit of {limit} bytes: "
             "its sender has to make smaller ones"
         )
+    if letter.topic not in existing:
+        raise Stop(f"its topic {letter.topic} does not exist any more: its node left the chain")
     headers = letter.headers
     while origin_of(headers) is not None:
         headers = headers[:-3]
@@ -214,6 +242,49 @@ def _held(letter: DeadLetter) -> Record:
     )  # fmt: skip
 
 
+def _what(letter: DeadLetter, held: Content) -> str:
+    return f"payload for {letter.topic}" if _is_payload(letter) else held.what
+
+
+def _where(letter: DeadLetter) -> str:
+    node = f"{letter.chain}.{letter.node}" if letter.chain else letter.node
+    if _is_payload(letter):
+        return node
+    return f"{node} (record {letter.topic}-{letter.partition}:{letter.offset})"
+
+
+def _why(letter: DeadLetter) -> str:
+    return f"{letter.error_class}: {letter.error_text}"
+
+
+def _fields(address: Address, letter: DeadLetter) -> list[tuple[str, object]]:
+    """The questions that a person has, in their order."""
+    held = content(_held(letter))
+    tries = "1 try" if letter.attempts == 1 else f"{letter.attempts} tries"
+    since = moment(letter.first_failure)
+    return [
+        ("address", f"{address}, of site {letter.site}"),
+        ("what", _what(letter, held)),
+        ("from", held.who or "nobody: the record has no key"),
+        ("where", _where(letter)),
+        ("why", _why(letter)),
+        ("when", f"{moment(letter.last_failure)} ({tries}, the first at {since})"),
+        ("headers", " ".join(f"{name}={value}" for name, value in _headers(letter))),
+        ("body", text(letter.value) if _is_payload(letter) else held.body),
+        ("next", _next(address, letter)),
+    ]
+
+
+def _headers(letter: DeadLetter) -> Iterable[tuple[str, str | None]]:
+    return header_texts(letter.headers).items()
+
+
+def _next(address: Address, letter: DeadLetter) -> str:
+    if _is_payload(letter):
+        return "nothing of it was stored, and its sender was not told: let it send again, corrected"
+    return f"when the cause is gone: `edgeferry dead-letters replay {address}`"
+
+
 def _summary(address: Address, letter: DeadLetter) -> dict[str, object]:
     return {
         "address": str(address),
@@ -223,7 +294,7 @@ def _summary(address: Address, letter: DeadLetter) -> dict[str, object]:
         "record": f"{letter.topic} {letter.partition}:{letter.offset}",
         "key": text(letter.key),
         "headers": header_texts(letter.headers),
-        "error": f"{letter.error_class}: {letter.error_text}",
+        "error": _why(letter),
         "first_failure": letter.first_failure,
         "last_failure": letter.last_failure,
         "attempts": letter.attempts,

@@ -13,6 +13,7 @@ from edgeferry.runtime.settings import Settings
 F = TypeVar("F", bound=Callable[..., Any])
 
 SETTINGS_FILE = "settings.yaml"
+_SITE = "edgeferry.site"
 _DEFAULT_CHAINS = {"edge": "edge_root", "cloud": "cloud_root"}
 
 
@@ -21,31 +22,45 @@ def settings_path(data: Path, site: str) -> Path:
     return data / site / SETTINGS_FILE
 
 
-class SettingsFile(click.ParamType):
-    name = "FILE"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Path:
-        path = Path(str(value))
-        if not path.is_file():
-            self.fail(
-                f"{path} does not exist: start `edgeferry up` first, or name a settings file", param
-            )
-        return path
-
-
 def settings_option(default_site: str) -> Callable[[F], F]:
-    """``--settings FILE``, by default the settings that ``up`` keeps under ./data."""
-    return click.option(
+    """``--settings FILE`` and ``--site edge|cloud``, which stands for the file that ``up``
+    keeps for that site under ./data; the command gets ``settings_file``."""
+    file_option = click.option(
         "--settings",
         "settings_file",
-        type=SettingsFile(),
+        metavar="FILE",
         envvar="EDGEFERRY_SETTINGS",
-        default=str(settings_path(Path("data"), default_site)),
-        show_default=True,
-        help="The site's settings.",
+        show_envvar=True,
+        callback=lambda ctx, param, value: _chosen_file(ctx, value, default_site),
+        help="The site's settings.  [default: those of --site]",
     )
+    site_option = click.option(
+        "--site",
+        type=click.Choice(list(_DEFAULT_CHAINS)),
+        is_eager=True,
+        expose_value=False,
+        callback=lambda ctx, param, value: ctx.meta.__setitem__(_SITE, value),
+        help="Which site of `edgeferry up` in this folder: data/SITE/settings.yaml.  "
+        f"[default: {default_site}]",
+    )
+    return lambda command: site_option(file_option(command))
+
+
+def _chosen_file(ctx: click.Context, given: str | None, default_site: str) -> Path:
+    """``--site`` and ``--settings`` of the command line before EDGEFERRY_SETTINGS before the
+    default site."""
+    site: str | None = ctx.meta[_SITE]
+    source = ctx.get_parameter_source("settings_file")
+    if site and given and source is click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError("--site and --settings both say which site: give one of them")
+    of_site = settings_path(Path("data"), site or default_site)
+    path = Path(given) if given and not site else of_site
+    if not path.is_file():
+        raise click.UsageError(
+            f"{path} does not exist: start `edgeferry up` first, in this folder, or name a "
+            "settings file with --settings"
+        )
+    return path
 
 
 def load_root_chain(settings: Settings) -> Chain:

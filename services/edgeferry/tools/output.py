@@ -3,18 +3,23 @@ to stderr with exit code 1."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import click
 import orjson
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from edgeferry.core.errors import EdgeferryError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_WIDEST = 100_000
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 
@@ -43,12 +48,40 @@ def print_json(document: object) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Iterable[object]], title: str = "") -> None:
+    """As wide as its cells, whatever the terminal or pipe: an id or token that is cut or
+    broken over two lines is of no use."""
     table = Table(title=title or None, title_justify="left")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, no_wrap=True)
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
-    Console().print(table)
+        table.add_row(*(Text(one_line(str(cell))) for cell in row))
+    console = Console(width=_WIDEST)
+    needed = Measurement.get(console, console.options, table).maximum
+    Console(width=max(needed, len(title)), soft_wrap=True).print(table)
+
+
+def print_fields(fields: Iterable[tuple[str, object]]) -> None:
+    """A line for each field; further lines of a text stand below its first."""
+    shown = [(name, str(value)) for name, value in fields]
+    width = max((len(name) for name, _ in shown), default=0) + 2
+    for name, value in shown:
+        first, *more = value.splitlines() or [""]
+        click.echo(f"{name:<{width}}{one_line(first)}")
+        for line in more:
+            click.echo(" " * width + one_line(line))
+
+
+def one_line(text: str) -> str:
+    """What a terminal would obey, or break the line for, is shown instead."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def moment(ms: int) -> str:
+    """A time in UTC, to the millisecond."""
+    at = datetime.fromtimestamp(ms / 1000, tz=UTC)
+    return f"{at:%Y-%m-%d %H:%M:%S}.{ms % 1000:03}Z"
 
 
 def _single(group: BaseExceptionGroup[EdgeferryError]) -> Iterable[EdgeferryError]:

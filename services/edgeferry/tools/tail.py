@@ -1,4 +1,4 @@
-"""``edgeferry tail``: a topic's records, decoded, one JSON line each."""
+"""``edgeferry tail``: a topic's records, decoded, one line each."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from edgeferry.core.record import LogReader, PartitionEnds, Record
 from edgeferry.runtime.settings import load_settings
 from edgeferry.tools.opened import opened_log
 from edgeferry.tools.options import settings_option
-from edgeferry.tools.output import asynchronous, json_option, print_json
-from edgeferry.tools.records import readable, stored_records
+from edgeferry.tools.output import asynchronous, json_option, moment, one_line, print_json
+from edgeferry.tools.records import content, readable, stored_records
 
 _READ_BYTES = 1_000_000
 _WAIT_MS = 500
@@ -28,18 +28,33 @@ _WAIT_MS = 500
 async def tail(
     topic: str, settings_file: Path, from_beginning: bool, count: int | None, as_json: bool
 ) -> None:
-    """Print TOPIC's records (such as cloud.root), decoded; new ones as they come. Each is
-    one JSON line; with --json all lines form one array, which wants -n."""
-    if as_json and count is None:
-        raise click.UsageError("--json prints one document: say with -n how many records")
+    """Print TOPIC's records (such as cloud.root), new ones as they come: time, place, device
+    or other entity, type, body.
+
+    With --json all that is in them: one array with -n, else one JSON object a line."""
     found: list[object] = []
-    show = found.append if as_json else print_json
+    one_document = as_json and count is not None
+
+    def show(record: Record) -> None:
+        if one_document:
+            found.append(readable(record))
+        elif as_json:
+            print_json(readable(record))
+        else:
+            click.echo(_line(record))
+
     async with opened_log(load_settings(settings_file)) as log:
         if topic not in await log.topics.partitions():
             raise Stop(f"there is no topic {topic}: `edgeferry topics list` shows them")
-        await _follow(log.reader, topic, from_beginning, count, lambda r: show(readable(r)))
-    if as_json:
+        await _follow(log.reader, topic, from_beginning, count, show)
+    if one_document:
         print_json(found)
+
+
+def _line(record: Record) -> str:
+    who, what, body = content(record)
+    at = f"{record.topic}-{record.partition}:{record.offset}"
+    return one_line("  ".join((moment(record.timestamp), at, who, what, body)))
 
 
 async def _follow(

@@ -28,9 +28,13 @@ def settings(tmp_path: Path, kafka: str, topic_prefix: str) -> str:
 
 
 async def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return await say(*arguments, "--json")
+
+
+async def say(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-m", "edgeferry", *arguments, "--json"],
+        [sys.executable, "-m", "edgeferry", *arguments],
         capture_output=True,
         text=True,
         check=False,
@@ -82,6 +86,8 @@ async def test_tail_shows_what_it_cannot_decode_too(
     await append(kafka, Outgoing(topic, b"device", b"garbage", [("type", b"X")]))
     (row,) = await edgeferry("tail", topic, "--from-beginning", "-n", "1", "--settings", settings)
     assert (row["key"], row["headers"], row["bytes"]) == ("device", {"type": "X"}, b"garbage".hex())
+    told = await say("tail", topic, "--from-beginning", "-n", "1", "--settings", settings)
+    assert f"{topic}-{row['partition']}:0  device  undecodable  no schema id" in told.stdout
 
 
 @pytest.mark.asyncio
@@ -99,10 +105,15 @@ async def test_a_dead_letter_is_listed_shown_and_replayed_whole(
     await append(
         kafka, Outgoing(f"{topic_prefix}.dead-letters", b"device", encode_dead_letter(letter))
     )
+    told = await say("dead-letters", "list", "--settings", settings)
+    assert f"undecodable of device, at edge_root.save (record {target}-1:42)" in told.stdout
+    assert "Undecodable: no schema id" in told.stdout
     (row,) = await edgeferry("dead-letters", "list", "--settings", settings)
     assert (row["node"], row["record"]) == ("save", f"{target} 1:42")
     assert row["error"] == "Undecodable: no schema id"
     shown = await edgeferry("dead-letters", "show", row["address"], "--settings", settings)
+    told = await say("dead-letters", "show", row["address"], "--settings", settings)
+    assert f"replay {row['address']}`" in told.stdout
     assert shown["holds"]["bytes"] == b"\x01raw\xff".hex()
     replayed = await edgeferry("dead-letters", "replay", row["address"], "--settings", settings)
     assert replayed == [{"address": row["address"], "replayed_to": target}]
@@ -122,7 +133,7 @@ async def test_a_dead_letter_is_listed_shown_and_replayed_whole(
 
 
 @pytest.mark.asyncio
-async def test_a_payload_that_the_gateway_refused_is_shown_but_not_replayed(
+async def test_what_has_no_record_or_topic_is_told_and_the_others_are_replayed(
     settings: str, kafka: str, topic_prefix: str
 ) -> None:
     await edgeferry("topics", "apply", "--settings", settings)
@@ -134,17 +145,20 @@ async def test_a_payload_that_the_gateway_refused_is_shown_but_not_replayed(
     )  # fmt: skip
     target = f"{topic_prefix}.root"
     record = payload._replace(topic=target, partition=0, offset=3, node="switch", last_failure=2)
+    homeless = record._replace(topic=f"{topic_prefix}.gone", node="gone", last_failure=3)
     letters = [
         Outgoing(f"{topic_prefix}.dead-letters", b"device", encode_dead_letter(letter))
-        for letter in (payload, record)
+        for letter in (payload, record, homeless)
     ]
     await append(kafka, *letters)
     listed = await edgeferry("dead-letters", "list", "--settings", settings)
-    assert [row["node"] for row in listed] == ["gateway", "switch"]
-    of_gateway, of_switch = (row["address"] for row in listed)
+    assert [row["node"] for row in listed] == ["gateway", "switch", "gone"]
+    of_gateway, of_switch, of_gone = (row["address"] for row in listed)
     shown = await edgeferry("dead-letters", "show", of_gateway, "--settings", settings)
     assert shown["payload"] == '{"t": '
-    ended = await run("dead-letters", "replay", of_gateway, of_switch, "--settings", settings)
+    addresses = (of_gateway, of_switch, of_gone)
+    ended = await run("dead-letters", "replay", *addresses, "--settings", settings)
     assert json.loads(ended.stdout) == [{"address": of_switch, "replayed_to": target}]
     assert ended.returncode == 1
     assert f"{of_gateway}: not a record but a bad payload" in ended.stderr
+    assert f"{of_gone}: its topic {topic_prefix}.gone does not exist any more" in ended.stderr

@@ -1,6 +1,7 @@
 """The command line as a whole."""
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,55 @@ def test_settings_that_are_not_there_say_what_to_do(tmp_path: Path) -> None:
     assert "does not exist: start `edgeferry up` first" in result.stderr
 
 
+def test_a_site_of_this_folder_is_named_by_its_role(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "data" / "cloud" / "settings.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(f"role: cloud\nsite: cloud\ndevices_file: {tmp_path}/cloud.json\n")
+    added = run("devices", "add", "pump", "--site", "cloud")
+    assert run("devices", "list", "--settings", str(file)) == added
+    monkeypatch.setenv("EDGEFERRY_SETTINGS", "elsewhere.yaml")
+    assert run("devices", "list", "--site", "cloud") == added
+
+    missing = CliRunner().invoke(main, ["devices", "list"])
+    assert "elsewhere.yaml does not exist" in missing.stderr
+    monkeypatch.delenv("EDGEFERRY_SETTINGS")
+    missing = CliRunner().invoke(main, ["devices", "list"])
+    assert "data/edge/settings.yaml does not exist" in missing.stderr
+    both = ["devices", "list", "--site", "cloud", "--settings", str(file)]
+    assert "give one of them" in CliRunner().invoke(main, both).stderr
+
+
+@pytest.mark.parametrize("tool", [["lag"], ["topics", "list"], ["tail", "edge.root"]])
+def test_a_kafka_that_is_not_there_is_told_at_once(tool: list[str], tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        file = tmp_path / "settings.yaml"
+        file.write_text(f"log: {{kind: kafka, kafka: {{bootstrap: '127.0.0.1:{port}'}}}}\n")
+        ended = subprocess.run(
+            [sys.executable, "-m", "edgeferry", *tool, "--settings", str(file)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        f"Error: Kafka at 127.0.0.1:{port} does not answer: is `edgeferry up` running?\n"
+    )
+
+
+def test_a_site_that_never_ran_has_no_log(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(f"data: {tmp_path}\n")
+    result = CliRunner().invoke(main, ["dead-letters", "list", "--settings", str(file)])
+    assert result.exit_code == 1
+    assert f"no log in {tmp_path} yet: start the site first" in result.stderr
+
+
 @pytest.fixture
 def edge(tmp_path: Path) -> str:
     file = tmp_path / "settings.yaml"
@@ -56,7 +106,7 @@ def test_a_name_that_is_taken_is_an_error_on_stderr(edge: str) -> None:
     run("devices", "add", "pump", "--settings", edge)
     result = CliRunner().invoke(main, ["devices", "add", "pump", "--settings", edge])
     assert result.exit_code == 1
-    assert "name: the same as" in result.stderr
+    assert "there is a device named 'pump' in" in result.stderr
 
 
 def test_edges_are_added_and_listed_without_their_secrets(tmp_path: Path) -> None:

@@ -8,11 +8,17 @@ from edgeferry.core.clock import ManualClock
 from edgeferry.core.dead_letter import DeadLetter
 from edgeferry.core.events import CloudEvent
 from edgeferry.core.kv import TsPoint
+from edgeferry.core.message import RuleMessage
 from edgeferry.core.record import Headers, Outgoing, Record
-from edgeferry.log.codec import decode_message, encode_cloud_event, encode_dead_letter
+from edgeferry.log.codec import (
+    decode_message,
+    encode_cloud_event,
+    encode_dead_letter,
+    encode_message,
+)
 from edgeferry.streams.processor import Outputs, TopicPartition
 from edgeferry.sync.intake import Intake
-from edgeferry.tools.dead_letters import Address, Replay, replay_letters
+from edgeferry.tools.dead_letters import Address, Replay, _fields, replay_letters
 from tests.unit.sync.fakes import MemoryLog, MemoryPositions, MemoryReader, MemoryWriter
 
 TELEMETRY = "TIMESERIES_UPDATED"
@@ -55,7 +61,11 @@ class World:
     async def replay(self, *addresses: Address) -> Replay:
         writer = MemoryWriter(self.log)
         return await replay_letters(
-            reader=self.reader, writer=writer, topic=LETTERS, addresses=addresses
+            reader=self.reader,
+            writer=writer,
+            topic=LETTERS,
+            addresses=addresses,
+            existing={RECEIVED, LETTERS},
         )
 
     async def takes_in(self) -> Outputs:
@@ -134,7 +144,8 @@ async def test_what_is_no_record_is_refused_and_the_others_are_replayed(world: W
     )
     gone = good._replace(value=None, error_text="the sender's log alone holds it")
     large = good._replace(value=b"x" * 1_000_001)
-    addresses = [world.bury(letter) for letter in (payload, good, gone, large, good)]
+    homeless = good._replace(topic="cloud.cloud_root.old")
+    addresses = [world.bury(letter) for letter in (payload, good, gone, large, good, homeless)]
 
     done = await world.replay(*addresses, Address(0, 99))
 
@@ -146,8 +157,38 @@ async def test_what_is_no_record_is_refused_and_the_others_are_replayed(world: W
         "0:2: nothing to replay, it holds no value (the sender's log alone holds it)\n"
         "0:3: its value of 1000001 bytes is above the log's limit of 1000000 bytes: its sender "
         "has to make smaller ones\n"
+        "0:5: its topic cloud.cloud_root.old does not exist any more: its node left the chain\n"
         "0:99: there is no dead letter 0:99 in cloud.dead-letters: `edgeferry dead-letters list`"
     )
+
+
+def test_a_letter_answers_what_from_whom_where_why_when_and_what_next() -> None:
+    message = RuleMessage(
+        "m", "t", 1, 1, [], TELEMETRY, "DEVICE", "d", {"deviceName": "pump-1"}, "JSON", '{"a": 1}'
+    )
+    at = EVENT._replace(topic="cloud.cloud_root.save", offset=42, value=encode_message(message))
+    letter = letter_of(at)._replace(chain="cloud_root", node="save", attempts=3)
+    assert dict(_fields(Address(0, 7), letter)) == {
+        "address": "0:7, of site cloud",
+        "what": TELEMETRY,
+        "from": "pump-1",
+        "where": "cloud_root.save (record cloud.cloud_root.save-0:42)",
+        "why": "Undecodable: why",
+        "when": "1970-01-01 00:00:00.001Z (3 tries, the first at 1970-01-01 00:00:00.001Z)",
+        "headers": "origin=edge edge=e1 epoch=1 offset=7",
+        "body": '{"a": 1}',
+        "next": "when the cause is gone: `edgeferry dead-letters replay 0:7`",
+    }
+
+
+def test_a_bad_payload_is_shown_as_it_came_with_what_to_do() -> None:
+    letter = letter_of(EVENT, node="gateway")._replace(
+        topic="v1/devices/me/telemetry", partition=-1, offset=-1, value=b"{\xff"
+    )
+    fields = dict(_fields(Address(0, 0), letter))
+    assert fields["what"] == "payload for v1/devices/me/telemetry"
+    assert (fields["where"], fields["body"]) == ("gateway", "{\\xff")
+    assert "send again, corrected" in str(fields["next"])
 
 
 @pytest.mark.asyncio

@@ -1,9 +1,14 @@
 """How tools show records."""
 
+from dataclasses import replace
+
 from edgeferry.core.dead_letter import DeadLetter
+from edgeferry.core.events import AttributeKeysBody, AttributesBody, CloudEvent
+from edgeferry.core.kv import Scope, TsPoint
+from edgeferry.core.message import RuleMessage
 from edgeferry.core.record import Record
-from edgeferry.log.codec import encode_dead_letter
-from edgeferry.tools.records import readable
+from edgeferry.log.codec import encode_cloud_event, encode_dead_letter, encode_message
+from edgeferry.tools.records import Content, content, readable
 
 
 def record(value: bytes | None, key: bytes | None = b"device-1") -> Record:
@@ -37,3 +42,41 @@ def test_what_cannot_be_decoded_is_shown_with_its_bytes_and_why() -> None:
     assert shown["undecodable"] == "schema id 999 is not known here"
     assert shown["bytes"] == "00000003e7616263"
     assert readable(record(None, None))["undecodable"] == "no value"
+
+
+EVENT = CloudEvent(
+    id="e", created_time=1, stamp=1, tenant_id="t", action="TIMESERIES_UPDATED", type="DEVICE",
+    entity_type="DEVICE", entity_id="d", entity_name="pump-1", entity_profile="",
+)  # fmt: skip
+
+
+def test_a_message_says_whose_it_is_and_what() -> None:
+    message = RuleMessage(
+        "m", "t", 1, 1, [], "POST_TELEMETRY_REQUEST", "DEVICE", "d", {}, "JSON", '{"a": 1}'
+    )
+    assert content(record(encode_message(message))) == Content(
+        "DEVICE d", "POST_TELEMETRY_REQUEST", '{"a": 1}'
+    )
+    named = message.with_metadata(deviceName="pump-1")
+    assert content(record(encode_message(named))).who == "pump-1"
+
+
+def test_an_event_shows_its_values() -> None:
+    telemetry = replace(EVENT, timeseries=[TsPoint(1_000, {"a": 1.5, "b": "x"})])
+    assert content(record(encode_cloud_event(telemetry))) == Content(
+        "pump-1", "TIMESERIES_UPDATED", '{"a":1.5,"b":"x"} at 1970-01-01 00:00:01.000Z'
+    )
+    body = AttributesBody(Scope.CLIENT, 1, {"model": "P"}, {"model": 0})
+    attributes = replace(EVENT, action="ATTRIBUTES_UPDATED", attributes=body)
+    assert content(record(encode_cloud_event(attributes))).body == 'CLIENT_SCOPE {"model":"P"}'
+    keys = AttributeKeysBody(Scope.SERVER, ["a", "b"], {"a": 1, "b": 1})
+    deleted = replace(EVENT, action="ATTRIBUTES_DELETED", attribute_keys=keys)
+    assert content(record(encode_cloud_event(deleted))).body == "SERVER_SCOPE without a, b"
+
+
+def test_what_cannot_be_decoded_has_a_line_too() -> None:
+    assert content(record(b"\xff{")) == Content(
+        "device-1", "undecodable", "no schema id at the start of the value: \\xff{"
+    )
+    assert content(record(None, None)) == Content("", "undecodable", "no value: ")
+    assert content(record(encode_dead_letter(LETTER))).body == "why"

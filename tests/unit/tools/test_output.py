@@ -1,0 +1,28 @@
+"""How tools speak to people."""
+
+import pytest
+
+from edgeferry.tools.output import moment, one_line, print_fields, print_table
+
+
+def test_no_cell_is_cut_or_broken_however_wide(capsys: pytest.CaptureFixture[str]) -> None:
+    token, name = "t" * 200, "[bold]pump[/]"
+    print_table(("name", "token"), [(name, token)], title="a title " * 40)
+    shown = capsys.readouterr().out
+    assert token in shown
+    assert name in shown
+    assert "a title " * 39 in shown
+
+
+def test_fields_stand_under_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    print_fields([("what", "one\ntwo"), ("a", 1), ("empty", "")])
+    assert capsys.readouterr().out == "what   one\n       two\na      1\nempty  \n"
+
+
+def test_what_a_terminal_would_obey_is_shown() -> None:
+    assert one_line("plain \u00e4 text") == "plain \u00e4 text"
+    assert one_line("a\nb\x1b[2Jc") == "a\\nb\\x1b[2Jc"
+
+
+def test_times_are_utc_to_the_millisecond() -> None:
+    assert moment(1_700_000_000_007) == "2023-11-14 22:13:20.007Z"
