@@ -18,10 +18,17 @@ from faust.types import TP, ConsumerMessage
 
 from edgeferry.core.record import Record, Span
 
+MAX_BATCH_RECORDS = 500
+MAX_BATCH_BYTES = 4_000_000
+"""Of one fetch; on Kafka also of what is fetched ahead."""
+
 REVOKE_GRACE_SECONDS = 10.0
 """How long a rebalance waits for the batches that were begun."""
 
 COMMIT_TIMEOUT_SECONDS = 10.0
+FETCH_SECONDS = 1.0
+"""How long a fetch waits for the first record, unless the transport says otherwise."""
+
 _POLL_SECONDS = 0.005
 _DEMAND_SECONDS = 1.0
 
@@ -86,13 +93,17 @@ class BatchDelivery:
     _commit: Any
     _wait_next_records: Any
 
+    fetch_seconds: float = FETCH_SECONDS
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._batches: deque[Batch] = deque()
         self._to_commit: dict[TP, int] = {}
         self._committing = asyncio.Lock()
         self._announced: int | None = None
-        self.delivered_at = asyncio.get_running_loop().time()
+        self._lost_below: dict[TP, int] = {}
+        self.lost_records = 0
+        self.deliveries = 0
         self.done_offsets: dict[TP, int] = {}
         self.reading = asyncio.Event()
         self.demand = asyncio.Event()
@@ -103,7 +114,7 @@ class BatchDelivery:
             while not (self.should_stop or fetcher.should_stop):
                 await self._wait_for_demand()
                 generation = app.consumer_generation_id
-                fetched, active = await self._wait_next_records(1.0)
+                fetched, active = await self._wait_next_records(self.fetch_seconds)
                 if not fetched:
                     self.after_fetch(0)
                     await asyncio.sleep(0)
@@ -183,9 +194,10 @@ class BatchDelivery:
             0, None, None, cast(Any, batch), None,
             tp=tp, generation_id=generation,
         )  # fmt: skip
+        self._collect_done()  # what is done is not kept in memory until the next commit
         self._batches.append(batch)
         read.update(next_offsets)
-        self.delivered_at = asyncio.get_running_loop().time()
+        self.deliveries += 1
         await self.callback(message)
 
     def _announce(self, generation: int) -> Mapping[TP, int] | None:
@@ -193,6 +205,29 @@ class BatchDelivery:
             return None
         self._announced = generation
         return {tp: self._committed_offset[tp] or 0 for tp in self.assignment()}
+
+    def read_anew(self, tp: TP, committed: int, end: int) -> None:
+        """Say that a partition ends below what was committed of it."""
+        log.error(
+            "%s: %s-%d ends at %d and %d was committed: it was made anew, so all of it is read",
+            self.app.conf.id, *tp, end, committed,
+        )  # fmt: skip
+
+    def read_past(self, tp: TP, position: int, start: int) -> None:
+        """Count and say what a partition no longer has from ``position`` on, each record once."""
+        position = max(position, self._lost_below.get(tp, 0))
+        if position < start:
+            self._lost_below[tp] = start
+            self.lost_records += start - position
+            log.error(
+                "%s: LOST %d records of %s-%d: they were deleted before they were read",
+                self.app.conf.id, start - position, *tp,
+            )  # fmt: skip
+
+    def done_offset(self, tp: TP) -> int:
+        """Everything of the partition below it is done."""
+        done = self.done_offsets.get(tp)
+        return done or self._committed_offset.get(tp) or self._read_offset.get(tp) or 0
 
     def _collect_done(self) -> None:
         while self._batches and self._batches[0].done:
@@ -235,7 +270,6 @@ class BatchDelivery:
         self._committed_offset.clear()  # a commit that failed may have left a value
         self.done_offsets.clear()
         self._announced = None
-        self.delivered_at = asyncio.get_running_loop().time()
         await super().on_partitions_assigned(assigned, generation_id)  # type: ignore[misc]
 
     async def quiesce(self) -> None:

@@ -10,16 +10,17 @@ from typing import Any
 
 import aiokafka
 from aiokafka.errors import KafkaError
-from faust.transport import base, drivers
+from faust.transport import drivers
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode.utils.futures import maybe_async
 
-from edgeferry.streams.delivery import BatchDelivery
+from edgeferry.streams.delivery import MAX_BATCH_BYTES, MAX_BATCH_RECORDS, BatchDelivery
+from edgeferry.streams.producer import NoProducer
 
 SCHEME = "edgeferry-kafka"
 SESSION_SECONDS = 20.0
-MAX_BATCH_RECORDS = 500
+_COMMIT_SECONDS = 1.0
 
 FETCH_IDLE = (1, 500)
 FETCH_BUSY = (65_536, 4)
@@ -28,7 +29,6 @@ the first record comes at once; busy, the number of fetches a second is capped."
 
 BUSY_RECORDS_PER_SECOND = 50.0
 _RATE_WINDOW_SECONDS = 0.2
-_FETCH_MAX_BYTES = 4_000_000
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ class KafkaTransport:
         """See ``LogTransport.app_settings``."""
         return {
             "broker_check_crcs": False,
+            "broker_commit_interval": _COMMIT_SECONDS,
             "broker_session_timeout": SESSION_SECONDS,
             "broker_heartbeat_interval": SESSION_SECONDS / 5,
             "broker_request_timeout": 40.0,
@@ -95,7 +96,7 @@ class InLoopConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         # stock Faust hard-codes 1,500 ms
         consumer._fetch_min_bytes, consumer._fetch_max_wait_ms = FETCH_IDLE
-        consumer._fetch_max_bytes = _FETCH_MAX_BYTES
+        consumer._fetch_max_bytes = MAX_BATCH_BYTES
         return consumer
 
     async def _commit(self, offsets: Any) -> bool:
@@ -124,7 +125,6 @@ class Consumer(BatchDelivery, driver.Consumer):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._window_start = asyncio.get_running_loop().time()
         self._window_records = 0
-        self.lost_records = 0
 
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
         return InLoopConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -164,19 +164,12 @@ class Consumer(BatchDelivery, driver.Consumer):  # type: ignore[misc]
         for at, offset in committed.items():
             tp = TP(at.topic, at.partition)
             if offset > ends[at]:
-                log.error(
-                    "%s: %s-%d ends at %d and %d was committed: it was made anew, so all of "
-                    "it is read", self.app.conf.id, *tp, ends[at], offset,
-                )  # fmt: skip
+                self.read_anew(tp, offset, ends[at])
                 consumer.seek(at, starts[at])
                 self._read_offset[tp] = starts[at]
                 self._committed_offset[tp] = None
-            elif offset < starts[at]:
-                self.lost_records += starts[at] - offset
-                log.error(
-                    "%s: LOST %d records of %s-%d: they were deleted before they were read",
-                    self.app.conf.id, starts[at] - offset, *tp,
-                )  # fmt: skip
+            else:
+                self.read_past(tp, offset, starts[at])
 
     def answered_since(self, since_ms: int) -> bool:
         """The broker answered a fetch after ``since_ms``, or there is nothing to fetch."""
@@ -196,24 +189,11 @@ class Consumer(BatchDelivery, driver.Consumer):  # type: ignore[misc]
             highwater = consumer.highwater(aiokafka.TopicPartition(tp.topic, tp.partition))
             if highwater is None:
                 return None
-            done = self.done_offsets.get(tp)
-            if done is None:
-                done = self._committed_offset.get(tp) or self._read_offset.get(tp) or 0
-            total += max(highwater - done, 0)
+            total += max(highwater - self.done_offset(tp), 0)
         return total
-
-
-class Producer(base.Producer):
-    """Faust's producer slot; what leaves a processor goes through the log writer."""
-
-    async def flush(self) -> None:
-        await self.buffer.flush()
-
-    async def create_topic(self, topic: str, *args: Any, **kwargs: Any) -> None:
-        """Nothing: topics are made by `edgeferry topics apply`."""
 
 
 class Transport(driver.Transport):
     Consumer = Consumer
-    Producer = Producer
+    Producer = NoProducer
     max_batch_records = MAX_BATCH_RECORDS

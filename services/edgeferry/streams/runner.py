@@ -8,12 +8,13 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import faust
+from faust.tables import TableManager
 
-from edgeferry.core.errors import EdgeferryError, Stop
+from edgeferry.core.errors import AlreadyCommitted, EdgeferryError, Later, Stop
 from edgeferry.runtime.service import Health
 from edgeferry.streams.delivery import BatchSchema
 from edgeferry.streams.processor import Processor
@@ -28,6 +29,9 @@ LOG_SILENT_MS = 30_000
 HUNG_SECONDS = 120.0
 STOP_SECONDS = 20.0
 LAG_INTERVAL_SECONDS = 2.0
+NO_FAULTS = (AlreadyCommitted, Later)
+"""Started again as often as it takes: another run of the same hop was faster (reading goes on
+behind what it committed), or only time helps."""
 _READY_POLL_SECONDS = 0.02
 
 log = logging.getLogger(__name__)
@@ -100,6 +104,8 @@ class RunningApp:
         self._failed: asyncio.Event = asyncio.Event()
         self._error: BaseException | None = None
         self._stopped_for_good = ""
+        self._deliveries = 0
+        self._delivered_at = environment.clock.monotonic()
 
     @property
     def reading(self) -> bool:
@@ -135,10 +141,9 @@ class RunningApp:
         if consumer.lost_records:
             return f"{consumer.lost_records} records were deleted before they were read"
         lag = consumer.lag()
-        idle = asyncio.get_running_loop().time() - consumer.delivered_at
-        since_ms = self._environment.clock.now_ms() - LOG_SILENT_MS
-        if not consumer.answered_since(since_ms):
-            return f"the log has not answered for over {LOG_SILENT_MS // 1000} s"
+        idle = self._environment.clock.monotonic() - self._delivered_at
+        if not consumer.answered_since(self._environment.clock.now_ms() - LOG_SILENT_MS):
+            return "the log does not answer"
         if lag and idle > STALL_SECONDS and not consumer.in_progress():
             return f"stalled: {lag} records wait, none came for {idle:.0f} s"
         return ""
@@ -157,8 +162,9 @@ class RunningApp:
                 log.exception("%s: the App failed", self.name)
                 self._error = error
             await self._stop_app()
-            stops.append(now())
-            while stops[0] < now() - RESTART_WINDOW_SECONDS:
+            if not isinstance(self._error, NO_FAULTS):
+                stops.append(now())
+            while stops and stops[0] < now() - RESTART_WINDOW_SECONDS:
                 stops.popleft()
             reason = str(self._error) or repr(self._error)
             if isinstance(self._error, Stop) or len(stops) >= RESTARTS:
@@ -170,16 +176,27 @@ class RunningApp:
 
     async def _watch(self) -> None:
         """Until the App fails."""
+        self._deliveries = 0
+        self._delivered_at = self._environment.clock.monotonic()
         while not self._failed.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._failed.wait(), LAG_INTERVAL_SECONDS)
+            if self._deliveries != self._app.consumer.deliveries or not self.reading:
+                self._deliveries = self._app.consumer.deliveries
+                self._delivered_at = self._environment.clock.monotonic()
             lag = self._app.consumer.lag() if self.reading else None
             if lag is not None:
                 self._metrics.lag(lag)
 
     async def _start_app(self) -> None:
-        app = self._app = _build_app(self._processor, self._transport, self._failed)
-        topic = app.topic(*self._processor.topics, schema=BatchSchema())
+        def fail(error: BaseException) -> None:
+            if self._app is app and not self._failed.is_set():
+                self._error = error
+                self._failed.set()
+
+        app = self._app = _build_app(self._processor, self._transport, fail)
+        # acks=False: nothing reads Faust's own list of acknowledgements, which only grows
+        topic = app.topic(*self._processor.topics, schema=BatchSchema(), acks=False)
 
         async def consume(stream: Any) -> None:
             async for batch in stream:
@@ -190,8 +207,7 @@ class RunningApp:
                 except asyncio.CancelledError:
                     raise
                 except Exception as error:
-                    self._error = error
-                    self._failed.set()
+                    fail(error)
                     await asyncio.Event().wait()
 
         app.agent(topic, name=f"{self.name}.agent")(consume)
@@ -210,11 +226,22 @@ class RunningApp:
             log.error("%s did not stop within %.0f s and is left behind", self.name, STOP_SECONDS)
 
 
-def _build_app(processor: Processor, transport: LogTransport, failed: asyncio.Event) -> Any:
+class _NoTables(TableManager):
+    """Stock Faust waits a second for tables, of which there are none."""
+
+    async def on_start(self) -> None:
+        await self._update_channels()
+        await self.recovery.start()
+
+
+def _build_app(
+    processor: Processor, transport: LogTransport, fail: Callable[[BaseException], None]
+) -> Any:
     class App(faust.App):
-        async def crash(self, reason: BaseException) -> None:
-            await super().crash(reason)
-            failed.set()
+        def _crash(self, reason: BaseException) -> None:
+            # also what a part of the App does to it when a task of its own raised
+            super()._crash(reason)
+            fail(reason)
 
         def _create_directories(self) -> None:
             """None: they are for tables, and stock Faust makes them in the current folder."""
@@ -228,7 +255,7 @@ def _build_app(processor: Processor, transport: LogTransport, failed: asyncio.Ev
         topic_allow_declare=False,
         stream_buffer_maxsize=4,
         stream_wait_empty=False,
-        broker_commit_interval=1.0,
         loop=asyncio.get_running_loop(),
+        TableManager=_NoTables,
         **transport.app_settings(processor.name),
     )

@@ -24,11 +24,8 @@ class LogTransport(Protocol):
 class LogConsumer(Protocol):
     """What the runner asks of an App's consumer beside ``BatchDelivery``."""
 
-    lost_records: int
-    """Deleted before they were read."""
-
     def answered_since(self, since_ms: int) -> bool:
-        """The log answered a fetch after ``since_ms``, or there is nothing to fetch."""
+        """The log answered a fetch after ``since_ms`` (wall time), or none was needed."""
         ...
 
     def lag(self) -> int | None:
