@@ -86,15 +86,74 @@ class LimitSettings(_Section):
     keys_per_message: int = Field(256, ge=1, description="in one message")
     key_length: int = Field(255, ge=1, description="characters")
     json_depth: int = Field(8, ge=1, description="levels of a JSON value")
+    device_rate: float = Field(
+        1000.0,
+        ge=0,
+        description="messages per second of one device, one above 4 KiB counting for each 4 KiB; "
+        "0: no limit",
+    )
+    device_burst: int = Field(5000, ge=1, description="messages of one device at once")
+    site_rate: float = Field(
+        50_000.0, ge=0, description="messages per second of all devices together; 0: no limit"
+    )
+    site_burst: int = Field(100_000, ge=1, description="messages of all devices at once")
+
+
+OutboxPolicy = Literal["drop_oldest", "refuse_new"]
+
+
+_POLICY_TEXT = (
+    "when a cap is reached: drop_oldest deletes a twentieth of the cap, oldest first; refuse_new "
+    "refuses what devices send until there is room"
+)
+_MAX_BYTES_TEXT = (
+    "of events not acknowledged by the Cloud; 0: no cap. What was acknowledged to devices before "
+    "a refusal still comes through the chain and may overshoot it"
+)
+
+
+class OutboxLaneSettings(_Section):
+    """What may wait for the Cloud in one lane, and what happens when it is full: attributes,
+    alarms and commands are kept."""
+
+    policy: OutboxPolicy = Field("refuse_new", description=_POLICY_TEXT)
+    max_bytes: int = Field(2 * 1024**3, ge=0, description=_MAX_BYTES_TEXT)
+    max_events: int = Field(0, ge=0, description="events not acknowledged; 0: no cap")
+    max_age_seconds: float = Field(0.0, ge=0, description="of the oldest event; 0: no cap")
+
+
+class TelemetryOutboxSettings(OutboxLaneSettings):
+    """Of telemetry the newest is worth most."""
+
+    policy: OutboxPolicy = Field("drop_oldest", description=_POLICY_TEXT)
+    max_bytes: int = Field(8 * 1024**3, ge=0, description=_MAX_BYTES_TEXT)
+
+
+class OutboxSettings(_Section):
+    general: OutboxLaneSettings = OutboxLaneSettings()
+    telemetry: TelemetryOutboxSettings = TelemetryOutboxSettings()
+
+
+class DiskSettings(_Section):
+    min_free_bytes: int | None = Field(
+        None,
+        ge=0,
+        description="of the data folder's file system; below it devices are refused, so that the "
+        "log and the store can still write what was acknowledged. By default 256 MiB, on a file "
+        "system below 5 GiB a twentieth of it; 0: not watched",
+    )
 
 
 class SyncSettings(_Section):
     """The Cloud listens on ``listen``; an Edge dials ``address``."""
 
     listen: ListenSettings = ListenSettings(port=7070)
-    address: str = Field("", description="host:port of the Cloud's sync, for an Edge")
+    address: str = Field("", description="host:port of the Cloud's sync, as Edges dial it")
     server_name: str = Field("", description="name in the Cloud's certificate, when not the host")
     ca_file: Path | None = Field(None, description="certificate authority that the Edge trusts")
+    fingerprint: str = Field(
+        "", description="sha256:<hex> of a certificate that the Cloud presents, instead of ca_file"
+    )
     cert_file: Path | None = Field(None, description="the Cloud's certificate chain (PEM)")
     key_file: Path | None = Field(None, description="the Cloud's private key (PEM)")
     edge_key: str = Field("", description="routing key of this Edge")
@@ -102,6 +161,7 @@ class SyncSettings(_Section):
     edges_file: Path | None = Field(None, description="the Cloud's list of edges (JSON)")
     batch_bytes: int = Field(262_144, ge=1024, description="of one batch, before compression")
     in_flight: int = Field(8, ge=1, le=64, description="batches under way per lane")
+    outbox: OutboxSettings = OutboxSettings()
 
 
 class ApiSettings(_Section):
@@ -136,6 +196,7 @@ class Settings(_Section):
     mqtt: ListenSettings = ListenSettings(port=1883)
     sync: SyncSettings = SyncSettings()
     limits: LimitSettings = LimitSettings()
+    disk: DiskSettings = DiskSettings()
     api: ApiSettings = ApiSettings()
     devices_file: Path | None = Field(None, description="devices and tokens (JSON)")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(

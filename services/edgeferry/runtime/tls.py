@@ -15,6 +15,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from edgeferry.core.clock import Clock
 
+AUTHORITY_NAME = "Edgeferry development authority"
+
 _CA_DAYS = 3650
 _SERVER_DAYS = 820
 _RENEW_DAYS = 30
@@ -30,10 +32,12 @@ class TlsPaths:
     key: Path
 
 
-def ensure_dev_authority(directory: Path, clock: Clock) -> TlsPaths:
+def ensure_dev_authority(directory: Path, clock: Clock, names: Sequence[str] = ()) -> TlsPaths:
     """Make the authority and a server certificate for this machine where they are
-    missing; a certificate near its end, or for another host name, is made anew.
+    missing; a certificate near its end, or for other names, is made anew. names: further
+    host names or addresses under which the server is dialled.
 
+    The server presents the authority too, so that clients can know it by its fingerprint.
     The authority's key stays in the folder (mode 0600), so that a new server certificate
     is trusted by whoever trusted the last."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -46,14 +50,14 @@ def ensure_dev_authority(directory: Path, clock: Clock) -> TlsPaths:
     else:
         ca, ca_key = _make_ca(now)
         _write(ca_key_path, _key_pem(ca_key), 0o600)
-        _write(paths.ca, ca.public_bytes(serialization.Encoding.PEM), 0o644)
+        _write(paths.ca, _pem(ca), 0o644)
         paths.cert.unlink(missing_ok=True)
-    names = ["localhost", socket.gethostname()]
-    if not (paths.key.exists() and _still_good(paths.cert, names, now)):
+    wanted = _alternatives(["localhost", socket.gethostname(), "127.0.0.1", "::1", *names])
+    if not (paths.key.exists() and _still_good(paths.cert, wanted, now)):
         key = ec.generate_private_key(ec.SECP256R1())
-        cert = _make_server(names, key, ca, ca_key, now)
+        cert = _make_server(wanted, key, ca, ca_key, now)
         _write(paths.key, _key_pem(key), 0o600)
-        _write(paths.cert, cert.public_bytes(serialization.Encoding.PEM), 0o644)
+        _write(paths.cert, _pem(cert) + _pem(ca), 0o644)
     return paths
 
 
@@ -61,7 +65,7 @@ def _make_ca(
     now: datetime.datetime,
 ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Edgeferry development authority")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, AUTHORITY_NAME)])
     usage = x509.KeyUsage(
         digital_signature=True, key_cert_sign=True, crl_sign=True, content_commitment=False,
         key_encipherment=False, data_encipherment=False, key_agreement=False,
@@ -77,17 +81,23 @@ def _make_ca(
     return cert, key
 
 
+def _alternatives(names: Sequence[str]) -> list[x509.GeneralName]:
+    found: list[x509.GeneralName] = []
+    for name in dict.fromkeys(names):
+        try:
+            found.append(x509.IPAddress(ipaddress.ip_address(name)))
+        except ValueError:
+            found.append(x509.DNSName(name))
+    return found
+
+
 def _make_server(
-    names: Sequence[str],
+    alternatives: Sequence[x509.GeneralName],
     key: ec.EllipticCurvePrivateKey,
     ca: x509.Certificate,
     ca_key: ec.EllipticCurvePrivateKey,
     now: datetime.datetime,
 ) -> x509.Certificate:
-    alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in dict.fromkeys(names)]
-    alternatives += [
-        x509.IPAddress(ipaddress.ip_address(address)) for address in ("127.0.0.1", "::1")
-    ]
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "edgeferry")])
     authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
     return (
@@ -118,14 +128,14 @@ def _builder(
     )
 
 
-def _still_good(path: Path, names: Sequence[str], now: datetime.datetime) -> bool:
+def _still_good(path: Path, wanted: Sequence[x509.GeneralName], now: datetime.datetime) -> bool:
     if not path.exists():
         return False
-    cert = x509.load_pem_x509_certificate(path.read_bytes())
-    if cert.not_valid_after_utc - now < datetime.timedelta(days=_RENEW_DAYS):
+    cert, *above = x509.load_pem_x509_certificates(path.read_bytes())
+    if not above or cert.not_valid_after_utc - now < datetime.timedelta(days=_RENEW_DAYS):
         return False
-    alternatives = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return set(names) <= set(alternatives.get_values_for_type(x509.DNSName))
+    names = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return set(wanted) <= set(names)
 
 
 def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
@@ -133,6 +143,10 @@ def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise TypeError(f"{path}: not an elliptic-curve key; remove the folder to make it anew")
     return key
+
+
+def _pem(cert: x509.Certificate) -> bytes:
+    return cert.public_bytes(serialization.Encoding.PEM)
 
 
 def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:

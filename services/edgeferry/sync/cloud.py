@@ -188,7 +188,7 @@ class CloudSync:
                 self._sessions.window = self._limits.window
             admitted = self._admitted()
             for session in self._sessions.all():
-                if admitted is not None and session.edge.id not in admitted:
+                if admitted is not None and session.edge not in admitted:
                     session.end(
                         SessionEnded(Goodbye.UNSPECIFIED, "no longer admitted", retry=False)
                     )
@@ -196,10 +196,11 @@ class CloudSync:
                     session.link.credit(self._sessions.window)
             await asyncio.sleep(_WATCH_SECONDS)
 
-    def _admitted(self) -> set[str] | None:
-        """None while the file cannot be read: that ends nobody's session."""
+    def _admitted(self) -> set[Edge] | None:
+        """With their secrets of now. None while the file cannot be read: that ends nobody's
+        session."""
         try:
-            return {edge.id for edge in self._edges.all()}
+            return set(self._edges.all())
         except InvalidSettings as error:
             log.error("%s", error)
             return None

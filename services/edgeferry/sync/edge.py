@@ -8,13 +8,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import grpc
-
 from edgeferry.core.errors import InvalidSettings, Later, OffsetOutOfRange
 from edgeferry.core.ids import new_token
 from edgeferry.log.port import ClosableWriter
 from edgeferry.runtime.service import Health
 from edgeferry.runtime.settings import SyncSettings
+from edgeferry.runtime.tls_pins import (
+    Trust,
+    Unreachable,
+    Untrusted,
+    parsed_fingerprint,
+    pinned,
+    presented_chain,
+    split_address,
+)
 from edgeferry.sync import handshake
 from edgeferry.sync.flow import ProtocolError
 from edgeferry.sync.inbox import Inbox, Received
@@ -97,6 +104,7 @@ class EdgeSync:
         )
         self._schemas = handshake.our_schemas()
         self._incarnation = ""
+        self._trust: Trust | None = None
         self._link: Link | None = None
         self._sending: Mapping[str, Sending] = {}
         self._backlogs: dict[str, Backlog] = {}
@@ -199,7 +207,8 @@ class EdgeSync:
         """One connection, and whether it got somewhere. Raises SessionEnded, Later,
         ProtocolError, OSError, TimeoutError."""
         settings = self._settings
-        async with _channel(settings) as channel:
+        trust, self._trust = self._trust or await self._trusted(), None
+        async with handshake.channel(settings, trust) as channel:
             call = channel.stream_stream(
                 handshake.METHOD,
                 request_serializer=Frame.SerializeToString,
@@ -209,7 +218,7 @@ class EdgeSync:
             try:
                 async with asyncio.timeout(_HANDSHAKE_SECONDS):
                     link = await self._shake_hands(stream)
-                self._link, self._detail = link, ""
+                self._link, self._detail, self._trust = link, "", trust
                 log.info("connected to %s as edge %s", settings.address, self._edge_id)
                 began = self._parts.received.clock.monotonic()
                 ended = await link.run(self._open_writer())
@@ -219,6 +228,20 @@ class EdgeSync:
         if link.append_failed:
             await self._drop_writer()
         return ended, link.acked_anything or lasted >= _LASTED_SECONDS
+
+    async def _trusted(self) -> Trust:
+        """Looked at again after each attempt that came to nothing. Raises SessionEnded."""
+        settings = self._settings
+        if not settings.fingerprint:
+            return Trust(settings.ca_file.read_bytes() if settings.ca_file else None)
+        host, port = split_address(settings.address)
+        try:
+            chain = await presented_chain(host, port)
+            now_ms = self._parts.received.clock.now_ms()
+            return pinned(chain, parsed_fingerprint(settings.fingerprint), host, now_ms)
+        except (Unreachable, Untrusted) as error:
+            retry = isinstance(error, Unreachable)
+            raise SessionEnded(Goodbye.UNSPECIFIED, str(error), retry=retry) from error
 
     async def _shake_hands(self, stream: CallStream) -> Link:
         outboxes = self._parts.outboxes
@@ -293,16 +316,6 @@ class EdgeSync:
             await asyncio.sleep(_LOOK_SECONDS)
 
 
-def _channel(settings: SyncSettings) -> grpc.aio.Channel:
-    ca = settings.ca_file.read_bytes() if settings.ca_file else None
-    options: list[tuple[str, int | str]] = list(handshake.KEEPALIVE_OPTIONS)
-    if settings.server_name:
-        options.append(("grpc.ssl_target_name_override", settings.server_name))
-    return grpc.aio.secure_channel(
-        settings.address, grpc.ssl_channel_credentials(root_certificates=ca), options=options
-    )
-
-
 def _checked(settings: SyncSettings) -> Path:
     problems = []
     if not settings.address:
@@ -316,6 +329,15 @@ def _checked(settings: SyncSettings) -> Path:
             problems.append(f"{name}: there is no file {path}")
     if secret_file is None:
         problems.append("sync.edge_secret_file: name the file with this Edge's secret")
+    try:
+        if settings.address:
+            split_address(settings.address)
+        if settings.fingerprint:
+            parsed_fingerprint(settings.fingerprint)
+    except InvalidSettings as error:
+        problems.append(f"sync: {error}")
+    if settings.fingerprint and settings.ca_file:
+        problems.append("sync.fingerprint and sync.ca_file: give one of them")
     if problems or secret_file is None:
         raise InvalidSettings("\n".join(problems))
     return secret_file

@@ -1,13 +1,16 @@
 """The Cloud's list of edges: who may connect."""
 
+import fcntl
 import hashlib
 import hmac
 import json
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from edgeferry.core.errors import InvalidSettings
+from edgeferry.core.errors import InvalidSettings, Never
 from edgeferry.core.ids import new_entity_id, new_secret, new_token
 
 
@@ -21,29 +24,59 @@ class Edge:
     secret_hash: str
 
 
+class NotAdmitted(Never):
+    """Someone who may not connect; the text says why, for the operator of the Edge. Keys are
+    random, so that one is known or not tells nobody anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """The file's content. revoked: key -> name of edges that were removed."""
+
+    hash_key: bytes
+    edges: list[Edge] = field(default_factory=list)
+    revoked: dict[str, str] = field(default_factory=dict)
+
+
 class Edges:
     """The edges of a file; read again when the file has changed."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._read: tuple[int, int] | None = None
-        self._hash_key = b""
+        self._listed = _Listed(b"")
         self._by_key: dict[str, Edge] = {}
 
-    def authenticate(self, key: str, secret: str) -> Edge | None:
-        """The edge, or None for an unknown key and for a wrong secret alike.
-
-        Raises InvalidSettings when the file cannot be read."""
+    def admit(self, key: str, secret: str) -> Edge:
+        """The edge. Raises NotAdmitted; InvalidSettings when the file cannot be read."""
         self._refresh()
         edge = self._by_key.get(key)
         expected = edge.secret_hash if edge else ""
-        matches = hmac.compare_digest(_secret_hash(self._hash_key, secret), expected)
-        return edge if matches else None
+        matches = hmac.compare_digest(_secret_hash(self._listed.hash_key, secret), expected)
+        if edge is not None and matches:
+            return edge
+        raise NotAdmitted(self._why_not(key, edge))
 
     def all(self) -> list[Edge]:
         """Raises InvalidSettings when the file cannot be read."""
         self._refresh()
         return list(self._by_key.values())
+
+    def _why_not(self, key: str, edge: Edge | None) -> str:
+        if edge is not None:
+            return (
+                f"the secret of edge {edge.name!r} is wrong: `edgeferry edges rotate "
+                f"{edge.name}` in the Cloud makes a new one"
+            )
+        if key in self._listed.revoked:
+            return (
+                f"edge {self._listed.revoked[key]!r} was removed in the Cloud: `edgeferry edges "
+                "add` there admits it anew, with another key"
+            )
+        return (
+            f"no edge has the key {key!r}: take it from `edgeferry edges list` in the Cloud, or "
+            "admit this Edge there with `edgeferry edges add`"
+        )
 
     def _refresh(self) -> None:
         try:
@@ -53,21 +86,57 @@ class Edges:
             return
         seen = (status.st_mtime_ns, status.st_ino)
         if seen != self._read:
-            self._hash_key, edges = _load(self._path)
-            self._by_key = {edge.key: edge for edge in edges}
+            self._listed = _load(self._path)
+            self._by_key = {edge.key: edge for edge in self._listed.edges}
             self._read = seen
 
 
 def add_edge(path: Path, name: str) -> tuple[Edge, str]:
     """Add an edge to the file (made when missing, mode 0600) and return it with its
-    secret, which is kept nowhere. Raises InvalidSettings for a name that is taken."""
-    hash_key, edges = _load(path) if path.exists() else (bytes.fromhex(new_secret()), [])
-    if any(edge.name == name for edge in edges):
-        raise InvalidSettings(f"{path}: an edge named {name!r} is there already: choose another")
-    secret = new_secret()
-    edge = Edge(new_entity_id(), name, new_token(), _secret_hash(hash_key, secret))
-    _write(path, hash_key, [*edges, edge])
+    secret, which is kept nowhere. Raises InvalidSettings for a name that is taken or blank."""
+    if not (name.strip() and name.isprintable()):
+        raise InvalidSettings(f"an edge cannot be named {name!r}: give it a printable name")
+    with _changing(path):
+        listed = _load(path) if path.exists() else _Listed(bytes.fromhex(new_secret()))
+        if any(edge.name == name for edge in listed.edges):
+            raise InvalidSettings(
+                f"{path}: an edge named {name!r} is there already: choose another"
+            )
+        secret = new_secret()
+        edge = Edge(new_entity_id(), name, new_token(), _secret_hash(listed.hash_key, secret))
+        _write(path, replace(listed, edges=[*listed.edges, edge]))
     return edge, secret
+
+
+def rotate_secret(path: Path, name: str) -> tuple[Edge, str]:
+    """Give an edge a new secret, which is kept nowhere; the one before is good no longer.
+
+    Raises InvalidSettings when there is no such edge."""
+    with _changing(path):
+        listed, edge = _found(path, name)
+        secret = new_secret()
+        rotated = replace(edge, secret_hash=_secret_hash(listed.hash_key, secret))
+        edges = [rotated if each is edge else each for each in listed.edges]
+        _write(path, replace(listed, edges=edges))
+    return rotated, secret
+
+
+def remove_edge(path: Path, name: str) -> Edge:
+    """Admit an edge no longer; what it has sent stays. Raises InvalidSettings when there is
+    no such edge."""
+    with _changing(path):
+        listed, edge = _found(path, name)
+        edges = [each for each in listed.edges if each is not edge]
+        _write(path, replace(listed, edges=edges, revoked={**listed.revoked, edge.key: edge.name}))
+    return edge
+
+
+def _found(path: Path, name: str) -> tuple[_Listed, Edge]:
+    listed = _load(path) if path.exists() else _Listed(b"")
+    for edge in listed.edges:
+        if edge.name == name:
+            return listed, edge
+    raise InvalidSettings(f"no edge is named {name!r} in {path}: `edgeferry edges list` shows them")
 
 
 def _secret_hash(hash_key: bytes, secret: str) -> str:
@@ -76,26 +145,44 @@ def _secret_hash(hash_key: bytes, secret: str) -> str:
     return hmac.new(hash_key, secret.encode(), hashlib.sha256).hexdigest()
 
 
-def _load(path: Path) -> tuple[bytes, list[Edge]]:
+def _load(path: Path) -> _Listed:
     try:
         parsed = json.loads(path.read_text())
-        return bytes.fromhex(parsed["hash_key"]), [Edge(**row) for row in parsed["edges"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return _Listed(
+            bytes.fromhex(parsed["hash_key"]),
+            [Edge(**row) for row in parsed["edges"]],
+            dict(parsed.get("revoked", {})),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidSettings(
             f"{path}: not a list of edges ({error}): restore it, or remove it and add the "
             "edges again"
         ) from error
 
 
-def _write(path: Path, hash_key: bytes, edges: list[Edge]) -> None:
+@contextmanager
+def _changing(path: Path) -> Iterator[None]:
+    """One writer at a time, across processes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(
-        {"hash_key": hash_key.hex(), "edges": [asdict(edge) for edge in edges]}, indent=2
-    )
+    handle = os.open(path.with_name(f"{path.name}.lock"), os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _write(path: Path, listed: _Listed) -> None:
+    document = {
+        "hash_key": listed.hash_key.hex(),
+        "edges": [asdict(edge) for edge in listed.edges],
+        "revoked": listed.revoked,
+    }
     beside = path.with_name(path.name + ".new")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    beside.unlink(missing_ok=True)
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        file.write(text + "\n")
+        file.write(json.dumps(document, indent=2) + "\n")
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)

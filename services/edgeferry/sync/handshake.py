@@ -2,10 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 
+import grpc
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from edgeferry.core.store import Position, PositionStore
 from edgeferry.log.schemas import registered_schemas
+from edgeferry.runtime.settings import SyncSettings
+from edgeferry.runtime.tls_pins import Trust
 from edgeferry.sync import sync_pb2 as pb
 from edgeferry.sync.flow import ProtocolError
 from edgeferry.sync.inbox import Inbox
@@ -34,6 +37,16 @@ _INCARNATION = "sync/incarnation"
 
 Schemas = Mapping[int, bytes]
 """Schema id to the fingerprint of its canonical form."""
+
+
+def channel(settings: SyncSettings, trust: Trust) -> grpc.aio.Channel:
+    """The Edge's, to the Cloud; it connects with its first call."""
+    options: list[tuple[str, int | str]] = list(KEEPALIVE_OPTIONS)
+    name = settings.server_name or trust.server_name
+    if name:
+        options.append(("grpc.ssl_target_name_override", name))
+    credentials = grpc.ssl_channel_credentials(root_certificates=trust.root)
+    return grpc.aio.secure_channel(settings.address, credentials, options=options)
 
 
 def our_schemas() -> Schemas:

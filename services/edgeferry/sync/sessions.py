@@ -11,7 +11,7 @@ from edgeferry.core.errors import EdgeferryError, Later, OffsetOutOfRange
 from edgeferry.core.ids import new_token
 from edgeferry.log.port import ClosableWriter
 from edgeferry.sync import handshake
-from edgeferry.sync.edges import Edge, Edges
+from edgeferry.sync.edges import Edge, Edges, NotAdmitted
 from edgeferry.sync.flow import ProtocolError
 from edgeferry.sync.inbox import Inbox, Received
 from edgeferry.sync.lanes import UP
@@ -151,13 +151,10 @@ class Sessions:
                 f"the Edge speaks sync version {hello.version}, this Cloud {handshake.VERSION}: "
                 "upgrade the older one",
             )
-        edge = self._edges.authenticate(hello.edge_key, hello.secret)
-        if edge is None:
-            raise Refused(
-                grpc.StatusCode.UNAUTHENTICATED,
-                f"the key {hello.edge_key!r} is not known here or its secret is wrong: check "
-                "sync.edge_key and sync.edge_secret_file at the Edge",
-            )
+        try:
+            edge = self._edges.admit(hello.edge_key, hello.secret)
+        except NotAdmitted as error:
+            raise Refused(grpc.StatusCode.UNAUTHENTICATED, str(error)) from error
         conflicts = handshake.schema_conflicts(
             self._schemas, handshake.schemas_from_wire(hello.schemas)
         )
