@@ -6,12 +6,14 @@ from importlib import import_module
 import click
 
 COMMANDS = {
-    "up": ("edgeferry.tools.up:up", "Run servers, an Edge and a Cloud on this machine."),
-    "site": ("edgeferry.tools.site:site", "Run one whole site in this process."),
-    "rules": ("edgeferry.tools.site:rules", "Run rule nodes of a site."),
-    "gateway": ("edgeferry.tools.site:gateway", "Run the device gateway of a site."),
-    "sync": ("edgeferry.tools.site:sync", "Run the sync link of a site."),
-    "api": ("edgeferry.tools.site:api", "Run the REST interface of a site."),
+    "up": ("edgeferry.tools.up:up", "Run an Edge and a Cloud on this machine."),
+    "cloud": ("edgeferry.tools.cloud:cloud", "Run a Cloud alone."),
+    "edge": ("edgeferry.tools.edge:edge", "Join an Edge to a Cloud, and run it."),
+    "site": ("edgeferry.tools.site_command:site", "Run one whole site in this process."),
+    "rules": ("edgeferry.tools.site_command:rules", "Run rule nodes of a site."),
+    "gateway": ("edgeferry.tools.site_command:gateway", "Run the device gateway of a site."),
+    "sync": ("edgeferry.tools.site_command:sync", "Run the sync link of a site."),
+    "api": ("edgeferry.tools.site_command:api", "Run the REST interface of a site."),
     "servers": ("edgeferry.tools.servers:servers", "Run Kafka and Cassandra without containers."),
     "check": ("edgeferry.tools.check:main", "Check chain files, all problems at once."),
     "topics": ("edgeferry.tools.topics:topics", "Make and list the topics of a site."),
@@ -19,7 +21,7 @@ COMMANDS = {
     "lag": ("edgeferry.tools.lag:lag", "What each rule node still has to read."),
     "dead-letters": ("edgeferry.tools.dead_letters:dead_letters", "List, show, replay them."),
     "devices": ("edgeferry.tools.devices:devices", "Add, list and remove devices."),
-    "edges": ("edgeferry.tools.edges:edges", "Add and list edges."),
+    "edges": ("edgeferry.tools.edges:edges", "Add, list, remove edges; new secrets."),
     "bench": ("edgeferry.tools.bench.command:bench", "Measure, and prove that nothing is lost."),
 }
 

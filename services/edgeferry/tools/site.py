@@ -1,16 +1,8 @@
-"""Composes the process of a site: everything it runs, in one visible function per role.
+"""Composes the process of a site: everything it runs, in one visible function per role."""
 
-``edgeferry site`` runs all of it in one process; ``rules``, ``gateway``, ``sync`` and
-``api`` run a part, so that each can have its own Deployment on a cluster.
-"""
-
-import functools
 import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import click
 from prometheus_client import CollectorRegistry
@@ -38,53 +30,37 @@ from edgeferry.rules.processor import RuleSite, input_topic, rule_processors
 from edgeferry.rules.registry import NODES
 from edgeferry.runtime.health import HealthBoard
 from edgeferry.runtime.http import HttpServer
-from edgeferry.runtime.logging import configure_logging
 from edgeferry.runtime.metrics import Metrics
 from edgeferry.runtime.probes import Probes, process_app
-from edgeferry.runtime.process import run_process
 from edgeferry.runtime.service import Service
-from edgeferry.runtime.settings import Settings, load_settings
+from edgeferry.runtime.settings import Settings
 from edgeferry.store import open_store
 from edgeferry.streams.open import open_transport
 from edgeferry.streams.processor import Processor
 from edgeferry.streams.runner import Runner
 from edgeferry.streams.worker import Environment
 from edgeferry.sync.cloud import CloudSync
-from edgeferry.sync.edge import EdgeSync, EdgeSyncParts
+from edgeferry.sync.edge import Backoff, EdgeSync, EdgeSyncParts
 from edgeferry.sync.inbox import Received
 from edgeferry.sync.intake import Intake
 from edgeferry.sync.lanes import UP
 from edgeferry.sync.outbox import Outbox, TopicLog
 from edgeferry.sync.sessions import CloudSyncParts
-from edgeferry.tools.options import load_root_chain, settings_option
+from edgeferry.tools.options import load_root_chain
 from edgeferry.tools.site_parts import (
     CloudShow,
     EdgeShow,
     LagWatch,
     LogPart,
-    ReadyFile,
     StorePart,
     SyncShow,
     Trim,
 )
+from edgeferry.tools.site_wanted import ALL_NODES, Wanted
 from edgeferry.tools.topics import wanted_topics
 
-ALL_NODES = "*"
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What this process runs. nodes: names of rule nodes, ``ALL_NODES``, or none;
-    chain: name or file of theirs, empty for the site's root chain."""
-
-    nodes: tuple[str, ...] = ()
-    chain: str = ""
-    gateway: bool = False
-    sync: bool = False
-    api: bool = False
-
-
-WHOLE = Wanted(nodes=(ALL_NODES,), gateway=True, sync=True, api=True)
+_FIRST_REDIAL_SECONDS = 0.1
+"""Edge and Cloud of one machine start at the same time: the Cloud may listen a moment later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +111,10 @@ class Shared:
             site=self.site, reader=self.log.reader, positions=self.store.positions, clock=self.clock
         )
 
-    def log_and_store(self) -> list[Service]:
-        return [StorePart(self.store), LogPart(self.log)]
+    def log_and_store(self, wanted: Wanted) -> list[Service]:
+        own = self.settings.log.kind == "sqlite"
+        log = LogPart(self.log, wanted_topics(self.settings) if own else ())
+        return [StorePart(self.store), log] if wanted.store else [log]
 
 
 def share(settings: Settings, chosen: str, board: HealthBoard, slot: str | None) -> Shared:
@@ -167,7 +145,7 @@ def share(settings: Settings, chosen: str, board: HealthBoard, slot: str | None)
 
 async def edge_site(shared: Shared, wanted: Wanted) -> list[Service]:
     """Raises InvalidSettings."""
-    services = shared.log_and_store()
+    services = shared.log_and_store(wanted)
     if wanted.nodes:
         services.append(shared.runner(shared.rule_processors(wanted.nodes)))
     if wanted.sync:
@@ -178,6 +156,7 @@ async def edge_site(shared: Shared, wanted: Wanted) -> list[Service]:
                 outboxes=[_outbox(shared, lane) for lane in UP],
                 received=shared.received(),
                 writer=shared.log.new_writer,
+                backoff=Backoff(first=_FIRST_REDIAL_SECONDS),
             ),
         )
         services += [sync, SyncShow(EdgeShow(sync, shared.metrics))]
@@ -186,7 +165,7 @@ async def edge_site(shared: Shared, wanted: Wanted) -> list[Service]:
 
 async def cloud_site(shared: Shared, wanted: Wanted) -> list[Service]:
     """Raises InvalidSettings."""
-    services = shared.log_and_store()
+    services = shared.log_and_store(wanted)
     processors = shared.rule_processors(wanted.nodes)
     if wanted.sync:
         processors.insert(
@@ -219,7 +198,7 @@ def _outbox(shared: Shared, lane: str) -> Outbox:
         shared.log.reader,
         topic=topic,
         group=f"{shared.site}.sync",
-        topic_id=shared.log.topics.topic_id,
+        topics=shared.log.topics,
     )
     return Outbox(lane=lane, log=log, positions=shared.store.positions, stream=f"outbox/{lane}")
 
@@ -300,90 +279,3 @@ def _api_context(shared: Shared) -> ApiContext:
         topics={topic.name: topic.value for topic in wanted_topics(settings)},
         read_token=settings.api.read_token.get_secret_value(),
     )
-
-
-def run_site(file: Path | None, wanted: Wanted, slot: str | None, ready_file: Path | None) -> int:
-    """Run until a signal; the exit code (``runtime.process``). file: the site's settings."""
-    board = HealthBoard()
-
-    async def build() -> Sequence[Service]:
-        settings = load_settings(file)
-        configure_logging(settings.log_level, SystemClock())
-        shared = share(settings, wanted.chain, board, slot)
-        compose = edge_site if settings.role == "edge" else cloud_site
-        services = await compose(shared, wanted)
-        if ready_file is not None:
-            others = list(services)
-            services.append(ReadyFile(ready_file, others, lambda: _ready(settings, others)))
-        return services
-
-    return run_process(build, board)
-
-
-def _ready(settings: Settings, services: Sequence[Service]) -> dict[str, object]:
-    http = next(service for service in services if isinstance(service, HttpServer))
-    host, port = http.address
-    return {
-        "ready": True,
-        "role": settings.role,
-        "site": settings.site,
-        "pid": os.getpid(),
-        "http": f"{host}:{port}",
-        "services": [service.name for service in services],
-    }
-
-
-def _command(name: str, text: str) -> Callable[[Callable[..., Wanted]], click.Command]:
-    """A command whose function says what to run."""
-
-    def decorate(wanted: Callable[..., Wanted]) -> click.Command:
-        @settings_option("edge")
-        @click.option(
-            "--ready-file",
-            type=click.Path(dir_okay=False, path_type=Path),
-            help="Written when all services are ready.",
-        )
-        @click.option(
-            "--slot",
-            envvar="EDGEFERRY_SLOT",
-            help="Own name of a replica; restarted, it has its partitions back.  [default: none]",
-        )
-        @functools.wraps(wanted)
-        def run(
-            settings_file: Path, ready_file: Path | None, slot: str | None, **options: Any
-        ) -> None:
-            sys.exit(run_site(settings_file, wanted(**options), slot or None, ready_file))
-
-        return click.command(name, help=text)(run)
-
-    return decorate
-
-
-@_command("site", "Run all services of a site in this process.")
-def site() -> Wanted:
-    return WHOLE
-
-
-@_command("rules", "Run rule nodes of a site, each its own stream processor.")
-@click.option("--chain", help="Its name or file.  [default: the site's root chain]")
-@click.option("--node", "nodes", multiple=True, help="A rule node; may be given again.")
-@click.option("--all", "every", is_flag=True, help="All nodes of the chain.")
-def rules(chain: str | None, nodes: tuple[str, ...], every: bool) -> Wanted:
-    if every == bool(nodes):
-        raise click.UsageError("say which rule nodes: --node NODE, or --all")
-    return Wanted(nodes=(ALL_NODES,) if every else nodes, chain=chain or "")
-
-
-@_command("gateway", "Run the device gateway of a site: MQTT and HTTP.")
-def gateway() -> Wanted:
-    return Wanted(gateway=True)
-
-
-@_command("sync", "Run the sync link of a site; in the Cloud with the intake.")
-def sync() -> Wanted:
-    return Wanted(sync=True)
-
-
-@_command("api", "Run the REST interface of a site.")
-def api() -> Wanted:
-    return Wanted(api=True)

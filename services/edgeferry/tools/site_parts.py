@@ -5,40 +5,48 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-
-import orjson
 
 from edgeferry.core.clock import Clock
 from edgeferry.core.errors import Later, Stop
 from edgeferry.core.store import Store
+from edgeferry.gateway.server import Gateway
 from edgeferry.log.port import Log, Topics
+from edgeferry.log.topics import TopicSettings
 from edgeferry.runtime.background import BackgroundService, BackgroundTask
+from edgeferry.runtime.http import HttpServer
 from edgeferry.runtime.metrics import Metrics
 from edgeferry.runtime.service import Health, Service
+from edgeferry.runtime.settings import Settings
 from edgeferry.sync.cloud import CloudSync
 from edgeferry.sync.edge import EdgeSync
+from edgeferry.tools.ready import Ready
 
 _PING_SECONDS = 5.0
 _LAG_SECONDS = 2.0
 _SHOW_SECONDS = 2.0
 _TRIM_SECONDS = 60.0
-_READY_POLL_SECONDS = 0.05
+_READY_POLL_SECONDS = 0.005
 
 log = logging.getLogger(__name__)
 
 
 class LogPart:
-    """The log as a service: it waits out its server's absence by itself, so it is healthy."""
+    """The log as a service: it waits out its server's absence by itself, so it is healthy.
+
+    topics: made at the start when missing, where the log is this process's own file; those of
+    a server are made by `edgeferry topics apply`."""
 
     name = "log"
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, topics: Sequence[TopicSettings] = ()) -> None:
         self._log = log
+        self._topics = topics
 
     async def start(self) -> None:
-        """Raises LogUnusable."""
+        """Raises LogUnusable, Stop."""
         await self._log.start()
+        if self._topics:
+            await self._log.topics.ensure(self._topics)
 
     async def stop(self) -> None:
         await self._log.stop()
@@ -193,36 +201,56 @@ class CloudShow:
                 shown.lost(self._rising.by(lane.lost, edge.id, lane.lane, "lost"))
 
 
-class ReadyFile:
-    """Last of a process's services: writes one JSON line into ``path`` when all the others
-    are ready, and takes the file away at the stop."""
+class WhenReady:
+    """Last of a process's services: calls ``announce`` when all the others are ready, and
+    what that returned at the stop."""
 
-    name = "ready-file"
+    name = "ready"
 
     def __init__(
-        self, path: Path, others: Sequence[Service], line: Callable[[], Mapping[str, object]]
+        self,
+        others: Sequence[Service],
+        settings: Settings,
+        announce: Callable[[Ready], Callable[[], None]],
     ) -> None:
-        self._path = path
         self._others = others
-        self._line = line
-        self._task: asyncio.Task[None] | None = None
+        self._settings = settings
+        self._announce = announce
+        self._task = BackgroundTask("ready")
+        self._undo: Callable[[], None] | None = None
 
     async def start(self) -> None:
-        self._path.unlink(missing_ok=True)
-        self._task = asyncio.create_task(self._write(), name="ready file")
+        self._task.start(self._watch())
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        self._path.unlink(missing_ok=True)
+        await self._task.stop()
+        if self._undo is not None:
+            self._undo()
 
     def health(self) -> Health:
-        return Health(alive=True, ready=True)
+        return Health(alive=True, ready=True, detail=self._task.crashed)
 
-    async def _write(self) -> None:
+    async def _watch(self) -> None:
         while not all(service.health().ready for service in self._others):
             await asyncio.sleep(_READY_POLL_SECONDS)
-        beside = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-        beside.write_bytes(orjson.dumps(self._line()) + b"\n")
-        beside.replace(self._path)
+        self._undo = self._announce(self._ready())
+        await asyncio.Event().wait()
+
+    def _ready(self) -> Ready:
+        http = mqtt = sync = ""
+        for service in self._others:
+            if isinstance(service, HttpServer):
+                http = "{}:{}".format(*service.address)
+            elif isinstance(service, Gateway):
+                mqtt = service.address
+            elif isinstance(service, CloudSync):
+                sync = f"{self._settings.sync.listen.host}:{service.port}"
+        return Ready(
+            role=self._settings.role,
+            site=self._settings.site,
+            pid=os.getpid(),
+            http=http,
+            mqtt=mqtt,
+            sync=sync,
+            services=tuple(service.name for service in self._others),
+        )

@@ -1,6 +1,7 @@
 """``edgeferry topics``: makes a site's topics, a job before its start; never a service's."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -17,14 +18,17 @@ from edgeferry.tools.output import asynchronous, json_option, print_json, print_
 def wanted_topics(settings: Settings, chains: Iterable[str] = ()) -> list[TopicSettings]:
     """The catalogue's topics for the site's role, those of its root chain and of ``chains``.
 
-    Raises InvalidChain."""
+    A log that is a file has one reader per topic: one partition each. Raises InvalidChain."""
     names = input_topics(settings.site, load_root_chain(settings), root=True)
     for chain in chains:
         names += input_topics(settings.site, load_chain(chain, settings.role), root=False)
-    return [
+    wanted = [
         *site_topics(settings.site, settings.role),
         *chain_topics(names, settings.log.kafka.partitions),
     ]
+    if settings.log.kind == "sqlite":
+        return [replace(topic, partitions=1) for topic in wanted]
+    return wanted
 
 
 async def apply_topics(settings: Settings, chains: Iterable[str] = ()) -> Sequence[str]:

@@ -1,0 +1,44 @@
+"""What a process runs of its site: all of it, or a part that has a process of its own."""
+
+from dataclasses import dataclass
+
+from edgeferry.core.errors import InvalidSettings
+from edgeferry.runtime.settings import Settings
+
+ALL_NODES = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What this process runs. nodes: names of rule nodes, ``ALL_NODES``, or none;
+    chain: name or file of theirs, empty for the site's root chain."""
+
+    nodes: tuple[str, ...] = ()
+    chain: str = ""
+    gateway: bool = False
+    sync: bool = False
+    api: bool = False
+
+    @property
+    def store(self) -> bool:
+        """The gateway alone needs none."""
+        return bool(self.nodes) or self.sync or self.api
+
+
+WHOLE = Wanted(nodes=(ALL_NODES,), gateway=True, sync=True, api=True)
+
+
+def check_parts(settings: Settings, wanted: Wanted) -> None:
+    """Raises InvalidSettings when a part could not share what the site stands on."""
+    if wanted == WHOLE:
+        return
+    problems = []
+    if settings.log.kind == "sqlite":
+        problems.append("log.kind is sqlite: set kafka")
+    if settings.store.kind == "sqlite" and wanted.store:
+        problems.append("store.kind is sqlite: set cassandra")
+    if problems:
+        raise InvalidSettings(
+            "a SQLite file belongs to one process, so this site cannot run in parts "
+            f"({'; '.join(problems)}), or run all of it in one process with `edgeferry site`"
+        )
