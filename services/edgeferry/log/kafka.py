@@ -21,20 +21,16 @@ from aiokafka.errors import (
     KafkaTimeoutError,
     MessageSizeTooLargeError,
 )
-from aiokafka.partitioner import murmur2
 
 from edgeferry.core.clock import Clock
 from edgeferry.core.errors import LogUnavailable, RecordTooLarge
 from edgeferry.core.record import Outgoing
-from edgeferry.log.topics import DEAD_LETTERS
-
-MAX_RECORD_BYTES = 1_000_000
-"""Well below what our topics take (``admin``), so key and headers have room beside it."""
+from edgeferry.log.keys import KeyHashes
+from edgeferry.log.limits import MAX_RECORD_BYTES, is_dead_letters, too_large
 
 _BATCH_BYTES = 1_000_000
 _GROUP_BYTES = 8_000_000
 _RECORD_OVERHEAD = 64
-_KNOWN_KEYS = 500_000
 _RETRY_SECONDS = 0.5
 _REQUEST_TIMEOUT_MS = 30_000
 
@@ -49,21 +45,6 @@ class _Append(NamedTuple):
     records: Sequence[Outgoing]
     size: int
     done: "asyncio.Future[None]"
-
-
-class KeyHashes:
-    """murmur2 as every Java client computes it, remembered per key (pure Python is slow)."""
-
-    def __init__(self) -> None:
-        self._known: dict[bytes, int] = {}
-
-    def __call__(self, key: bytes) -> int:
-        found = self._known.get(key)
-        if found is None:
-            if len(self._known) >= _KNOWN_KEYS:
-                self._known.clear()
-            found = self._known[key] = murmur2(key) & 0x7FFFFFFF
-        return found
 
 
 class KafkaWriter:
@@ -117,11 +98,8 @@ class KafkaWriter:
         for record in records:
             size = len(record.value)
             total += size
-            if size > limit and not record.topic.endswith(DEAD_LETTERS):
-                raise RecordTooLarge(
-                    f"a record of {size} bytes for {record.topic} is above the limit of "
-                    f"{limit} bytes"
-                )
+            if size > limit and not is_dead_letters(record.topic):
+                raise too_large(record.topic, size, limit)
         if self._closing:
             raise LogUnavailable("the log is closing")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -22,6 +22,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from edgeferry.core.errors import LogUnavailable, Stop
 from edgeferry.core.record import PartitionEnds
+from edgeferry.log.limits import MAX_DEAD_LETTER_BYTES, MAX_WHOLE_BYTES
 from edgeferry.log.port import PartitionLag
 from edgeferry.log.topics import TopicSettings
 
@@ -35,9 +36,6 @@ _COORDINATOR_MOVES = (
     aiokafka.errors.CoordinatorLoadInProgressError,
     aiokafka.errors.NotCoordinatorError,
 )
-_MAX_BATCH_BYTES = 2 * 1024 * 1024
-_MAX_DEAD_LETTER_BYTES = 2 * _MAX_BATCH_BYTES
-"""A dead letter carries a whole record of another topic."""
 
 
 class KafkaTopics:
@@ -291,7 +289,7 @@ def _config(topic: TopicSettings) -> dict[str, str]:
         "retention.bytes": "-1",
         "cleanup.policy": "delete",
         "max.message.bytes": str(
-            _MAX_DEAD_LETTER_BYTES if topic.value == "DeadLetter" else _MAX_BATCH_BYTES
+            MAX_DEAD_LETTER_BYTES if topic.value == "DeadLetter" else MAX_WHOLE_BYTES
         ),
         "segment.bytes": str(64 * 1024 * 1024),
     }

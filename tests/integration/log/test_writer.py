@@ -10,9 +10,10 @@ from confluent_kafka import Message, Producer
 from edgeferry.core.clock import SystemClock
 from edgeferry.core.errors import LogUnavailable, RecordTooLarge
 from edgeferry.core.record import Outgoing
-from edgeferry.log.kafka import MAX_RECORD_BYTES, KafkaWriter
+from edgeferry.log.kafka import KafkaWriter
 from edgeferry.log.kafka_reader import KafkaReader
 from edgeferry.log.kafka_topics import KafkaTopics
+from edgeferry.log.limits import MAX_RECORD_BYTES
 from edgeferry.log.topics import TopicSettings
 from edgeferry.tools.servers.ports import LOOPBACK
 from tests.integration.log.topics_of_tests import everything, make_topic, numbered, numbers, until

@@ -1,0 +1,400 @@
+"""The log on SQLite: one file, one owner, nothing to install (``log.port.Log``)."""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from edgeferry.core.clock import Clock
+from edgeferry.core.errors import EdgeferryError, LogUnavailable, OffsetOutOfRange
+from edgeferry.core.record import Outgoing, PartitionEnds, Record, Span
+from edgeferry.log.keys import KeyHashes
+from edgeferry.log.limits import (
+    MAX_DEAD_LETTER_BYTES,
+    MAX_RECORD_BYTES,
+    MAX_WHOLE_BYTES,
+    is_dead_letters,
+    too_large,
+)
+from edgeferry.log.sqlite_file import FileLock, meaning_of, open_as_owner, open_beside
+from edgeferry.log.sqlite_reader import SqliteLogReader
+from edgeferry.log.sqlite_records import HeadersCodec
+from edgeferry.log.sqlite_state import At, Bounds, State
+from edgeferry.log.sqlite_tail import TailCache
+from edgeferry.log.sqlite_topics import SqliteTopics
+from edgeferry.log.sqlite_transaction import Appended, Transaction
+from edgeferry.log.sqlite_writer import ROW_BYTES, Append, Change, SqliteLogWriter
+
+FILE = "log.db"
+LOCK = "log.lock"
+
+_POLL_SECONDS = 0.5
+_POLL_BESIDE_SECONDS = 0.1
+_EXPIRE_MS = 60_000
+_RECORDS_PER_READ = 5_000
+
+log = logging.getLogger(__name__)
+
+
+class LogStats(NamedTuple):
+    """file_bytes: on disk, with what is free in the file and the journal. records and
+    record_bytes (keys, values, headers): held in all topics."""
+
+    file_bytes: int
+    records: int
+    record_bytes: int
+
+
+class SqliteLog(SqliteTopics):
+    """``log.port.Log``, its writer, reader and topics in one, and ``TransactionalWriter``.
+
+    The log is ``folder``/log.db. owner: the site's own process; False: a tool beside it, which
+    may read, commit and append. Used from one event loop."""
+
+    kind: Literal["sqlite"] = "sqlite"
+
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        clock: Clock,
+        owner: bool = True,
+        max_record_bytes: int = MAX_RECORD_BYTES,
+    ) -> None:
+        path = folder / FILE
+        codec = HeadersCodec()
+        super().__init__(
+            path=path,
+            owner=owner,
+            writer=SqliteLogWriter(path=path, clock=clock, publish=self._publish),
+            reader=SqliteLogReader(path, codec),
+        )
+        self._clock = clock
+        self._max_record_bytes = max_record_bytes
+        self._lock = FileLock(folder / LOCK)
+        self._hash = KeyHashes()
+        self._turns = itertools.count()
+        self._codec = codec
+        self._tails = TailCache()
+        self._known = State()
+        self._listeners: dict[str, set[asyncio.Event]] = {}
+        self._open = False
+        self._poll: asyncio.Task[None] | None = None
+
+    @property
+    def writer(self) -> "SqliteLog":
+        return self
+
+    @property
+    def reader(self) -> "SqliteLog":
+        return self
+
+    @property
+    def topics(self) -> "SqliteLog":
+        return self
+
+    def new_writer(self) -> "SeparateWriter":
+        """See ``Log.new_writer``."""
+        return SeparateWriter(self)
+
+    @property
+    def max_record_bytes(self) -> int:
+        return self._max_record_bytes
+
+    async def start(self) -> None:
+        """Raises LogUnusable (Stop): no right to write, owned by another process, damaged,
+        foreign, of an older or newer format; LogUnavailable (Later) for what passes."""
+        connection = await asyncio.to_thread(self._open_file)
+        self._writer.open(connection, asyncio.get_running_loop())
+        self._open = True
+        try:
+            self._refresh()
+        except BaseException:
+            await self.stop()
+            raise
+        if self._owner:
+            self._poll = asyncio.create_task(self._watch(), name="log-watch")
+
+    def _open_file(self) -> sqlite3.Connection:
+        if self._owner:
+            self._lock.acquire()
+        try:
+            connection = (open_as_owner if self._owner else open_beside)(self._path)
+            try:
+                self._reader.open()
+            except BaseException:
+                connection.close()
+                raise
+        except sqlite3.Error as error:
+            self._lock.release()
+            raise meaning_of(error, self._path) from error
+        except BaseException:
+            self._lock.release()
+            raise
+        return connection
+
+    async def stop(self) -> None:
+        """Write what was handed in, then close. Calls that come later are refused."""
+        self._open = False
+        if self._poll is not None:
+            self._poll.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._poll
+            self._poll = None
+        self._writer.refuse()
+        self._wake(self._listeners)
+        await asyncio.to_thread(self._close_file)
+        self._tails.clear()
+
+    def _close_file(self) -> None:
+        self._writer.close()
+        self._reader.close()
+        self._lock.release()
+
+    async def append(self, records: Sequence[Outgoing]) -> None:
+        """See ``LogWriter.append``; none of them stands when it raises."""
+        if records:
+            await self._writer.write(self._prepared(records))
+
+    async def append_and_commit(
+        self, records: Sequence[Outgoing], group: str, done: Sequence[Span]
+    ) -> None:
+        """See ``TransactionalWriter.append_and_commit``."""
+        job = self._prepared(records)
+        job.group, job.done = group, done
+        await self._writer.write(job)
+
+    def _prepared(self, records: Sequence[Outgoing]) -> Append:
+        """Raises RecordTooLarge, LogUnavailable."""
+        topics = self._state().topics
+        encode, limit = self._codec.encode, self._max_record_bytes
+        job = Append()
+        rows, whole = job.rows, 0
+        for topic, key, value, headers in records:
+            if topic not in topics:
+                self._known.topic(topic)
+            size = len(value)
+            encoded = encode(headers)
+            if size > limit and not is_dead_letters(topic):
+                raise too_large(topic, size, limit)
+            size += len(encoded) if key is None else len(encoded) + len(key)
+            if size > MAX_WHOLE_BYTES:
+                most = MAX_DEAD_LETTER_BYTES if is_dead_letters(topic) else MAX_WHOLE_BYTES
+                if size > most:
+                    raise too_large(topic, size, most)
+            count = topics[topic].partitions
+            if count == 1:
+                partition = 0
+            elif key is None:
+                partition = next(self._turns) % count
+            else:
+                partition = self._hash(key) % count
+            of_partition = rows.get((topic, partition))
+            if of_partition is None:
+                of_partition = rows[topic, partition] = []
+            of_partition.append((key, encoded, value, tuple(headers), size))
+            whole += size + ROW_BYTES
+        job.bytes = whole
+        return job
+
+    async def ends(self, topic: str) -> Mapping[int, PartitionEnds]:
+        """See ``LogReader.ends``."""
+        return {part: bounds.ends for part, bounds in self._state().partitions_of(topic)}
+
+    async def committed(self, group: str, topic: str) -> Mapping[int, int]:
+        """See ``GroupReader.committed``."""
+        state = self._state()
+        return {
+            partition: state.committed[group, topic, partition]
+            for partition, _ in state.partitions_of(topic)
+            if (group, topic, partition) in state.committed
+        }
+
+    async def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> None:
+        """See ``GroupReader.commit``. Offsets only rise."""
+
+        def work(transaction: Transaction) -> None:
+            for partition, offset in offsets.items():
+                transaction.commit(group, topic, partition, offset)
+
+        self._state().topic(topic)
+        await self._writer.write(Change(work))
+
+    async def read(
+        self, topic: str, partition: int, offset: int, max_bytes: int, wait_ms: int
+    ) -> Sequence[Record]:
+        """See ``LogReader.read``. The first record comes also when it is larger alone."""
+        at = (topic, partition)
+        bounds = self._held(topic, partition, offset)
+        if offset == bounds.end and wait_ms > 0:
+            await self._wait(at, offset, wait_ms / 1000)
+            bounds = self._held(topic, partition, offset)
+        if offset == bounds.end:
+            return []
+        found = self._tails.get(at, offset, _RECORDS_PER_READ, max_bytes)
+        if found:
+            return found
+        reader = self._reader
+        return await reader.far(
+            lambda c: reader.records(c, at, bounds, offset, _RECORDS_PER_READ, max_bytes)
+        )
+
+    async def _wait(self, at: At, offset: int, seconds: float) -> None:
+        """Until there is something at an offset, or so long."""
+        event = asyncio.Event()
+        self.listen([at[0]], event)
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    while self._state().of(*at).end == offset:
+                        if self._owner:
+                            await event.wait()
+                            event.clear()
+                        else:
+                            await asyncio.sleep(_POLL_BESIDE_SECONDS)
+        finally:
+            self.unlisten(event)
+
+    def bounds(self, topic: str, partition: int) -> PartitionEnds:
+        """Of what is durable. Raises LogUnavailable."""
+        return self._state().of(topic, partition).ends
+
+    def fetch(
+        self, topic: str, partition: int, offset: int, max_records: int, max_bytes: int
+    ) -> Sequence[Record]:
+        """Records from ``offset`` on, at once; none at the end. The first one comes also when
+        it is larger alone.
+
+        Raises OffsetOutOfRange, LogUnavailable, LogUnusable."""
+        at = (topic, partition)
+        bounds = self._held(topic, partition, offset)
+        found = self._tails.get(at, offset, max_records, max_bytes)
+        if found or offset == bounds.end:
+            return found
+        reader = self._reader
+        return reader.near(lambda c: reader.records(c, at, bounds, offset, max_records, max_bytes))
+
+    def group_offsets(self, group: str) -> Mapping[At, int]:
+        """Committed offsets of a group by topic and partition."""
+        return {
+            (topic, partition): offset
+            for (name, topic, partition), offset in self._state().committed.items()
+            if name == group
+        }
+
+    def listen(self, topics: Iterable[str], event: asyncio.Event) -> None:
+        """Set ``event`` whenever records of these topics became durable."""
+        for topic in topics:
+            self._listeners.setdefault(topic, set()).add(event)
+
+    def unlisten(self, event: asyncio.Event) -> None:
+        for topic, events in list(self._listeners.items()):
+            events.discard(event)
+            if not events:
+                del self._listeners[topic]
+
+    async def ping(self) -> None:
+        """Raises LogUnavailable, LogUnusable with what the last transaction failed of."""
+        await self._writer.write(Change(lambda t: None))
+
+    def stats(self) -> LogStats:
+        """Raises LogUnavailable."""
+        bounds = self._state().bounds.values()
+        size = 0
+        for path in (self._path, self._path.with_name(f"{FILE}-wal")):
+            with contextlib.suppress(FileNotFoundError):
+                size += path.stat().st_size
+        return LogStats(
+            size,
+            sum(part.end - part.start for part in bounds),
+            sum(part.total - part.start_total for part in bounds),
+        )
+
+    def _held(self, topic: str, partition: int, offset: int) -> Bounds:
+        """Raises OffsetOutOfRange, LogUnavailable."""
+        bounds = self._state().of(topic, partition)
+        if not bounds.start <= offset <= bounds.end:
+            raise OffsetOutOfRange(
+                f"the log no longer holds offset {offset} of {topic}-{partition}, which has "
+                f"{bounds.start} to {bounds.end}; what was there is lost"
+            )
+        return bounds
+
+    def _state(self) -> State:
+        """What is durable now. Raises LogUnavailable."""
+        if not self._open:
+            raise LogUnavailable("the log is closing")
+        if not self._owner:
+            self._refresh()
+        return self._known
+
+    def _refresh(self) -> None:
+        state = self._reader.changed_state()
+        if state is not None:
+            self._known = state
+
+    def _publish(self, state: State, appended: Mapping[At, Appended]) -> None:
+        before, self._known = self._known, state
+        for at, records in appended.items():
+            self._tails.add(at, records)
+        changed = {
+            topic
+            for (topic, partition), bounds in state.bounds.items()
+            if (known := before.bounds.get((topic, partition))) is None or known.end != bounds.end
+        }
+        self._wake(changed & self._listeners.keys())
+        for at in before.bounds.keys() - state.bounds.keys():
+            self._tails.drop(at)
+            self._wake({at[0]} & self._listeners.keys())
+
+    def _wake(self, topics: "Mapping[str, object] | set[str]") -> None:
+        for topic in topics:
+            for event in self._listeners[topic]:
+                event.set()
+
+    async def _watch(self) -> None:
+        """What a broker does by itself: notice what tools have appended, delete what is older
+        than its topic's retention."""
+        expired_ms = 0
+        while True:
+            try:
+                await self.ping()
+                now_ms = self._clock.now_ms()
+                if abs(now_ms - expired_ms) >= _EXPIRE_MS:
+                    await self.expire(now_ms)
+                    expired_ms = now_ms
+            except EdgeferryError as error:
+                log.warning("looking after the log failed, will be tried again: %s", error)
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+class SeparateWriter:
+    """A writer of one's own on a shared log: nothing of it is under way after ``stop``."""
+
+    def __init__(self, shared: SqliteLog) -> None:
+        self._log = shared
+        self._under_way: set[asyncio.Future[None]] = set()
+        self._closing = False
+
+    @property
+    def max_record_bytes(self) -> int:
+        return self._log.max_record_bytes
+
+    async def append(self, records: Sequence[Outgoing]) -> None:
+        """See ``LogWriter.append``."""
+        if self._closing:
+            raise LogUnavailable("the log is closing")
+        append = asyncio.ensure_future(self._log.append(records))
+        self._under_way.add(append)
+        append.add_done_callback(self._under_way.discard)
+        await asyncio.shield(append)
+
+    async def stop(self) -> None:
+        """Appends that come later are refused."""
+        self._closing = True
+        if self._under_way:
+            await asyncio.wait(self._under_way)

@@ -1,0 +1,254 @@
+"""The SQLite log's file: opening, format, lock, damage, and what its errors mean."""
+
+import fcntl
+import os
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
+
+from edgeferry.core.errors import EdgeferryError, LogUnavailable, LogUnusable
+
+FORMAT = 1
+APPLICATION_ID = 0x6564666C  # "edfl"
+OLDEST_SQLITE = (3, 38, 0)
+
+CHECKED_BYTES = 32 * 1024 * 1024
+"""A file up to this size is examined at every start (some 50 ms)."""
+CHECKED_BYTES_AFTER_A_KILL = 256 * 1024 * 1024
+
+_BUSY_SECONDS = 5.0
+_CHECKPOINT_PAGES = 2_000
+_JOURNAL_BYTES = 32 * 1024 * 1024
+_PAGE_BYTES = 4096
+
+SCHEMA = """
+CREATE TABLE topics (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, uid TEXT NOT NULL,
+    partitions INTEGER NOT NULL, value TEXT NOT NULL, retention_ms INTEGER
+) STRICT;
+CREATE TABLE partitions (
+    topic INTEGER NOT NULL, partition INTEGER NOT NULL,
+    start INTEGER NOT NULL, start_total INTEGER NOT NULL,
+    PRIMARY KEY (topic, partition)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE group_offsets (
+    group_name TEXT NOT NULL, topic INTEGER NOT NULL, partition INTEGER NOT NULL,
+    offset INTEGER NOT NULL,
+    PRIMARY KEY (group_name, topic, partition)
+) STRICT, WITHOUT ROWID;
+"""
+
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_FORBIDDEN = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN}
+
+
+def meaning_of(error: sqlite3.Error, path: Path) -> EdgeferryError:
+    """Damage is for the operator; anything else (full disk, I/O, lock) passes with time."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in _DAMAGED:
+        return _damaged(path, str(error))
+    if code == sqlite3.SQLITE_FULL:
+        return LogUnavailable(
+            f"{path}: the disk is full: make room on it; nothing that was acknowledged is lost, "
+            "and it goes on by itself"
+        )
+    if code in _FORBIDDEN:
+        return LogUnavailable(
+            f"{path} cannot be written ({error}): give this user the right to write in "
+            f"{path.parent}; it goes on by itself"
+        )
+    return LogUnavailable(f"{path}: {error}")
+
+
+class FileLock:
+    """One owner per file: an advisory lock that ends with the process, and whose it is."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """Raises LogUnusable when another process holds it or the folder is no place
+        to write."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise _no_place(self._path.parent, error) from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(descriptor, 32).decode(errors="replace").strip()
+            os.close(descriptor)
+            raise LogUnusable(
+                f"{self._path.parent} is in use by "
+                f"{f'process {holder}' if holder else 'another process'}: stop it, "
+                "or give this one its own data folder"
+            ) from None
+        self._descriptor = descriptor
+        with suppress(OSError):  # a full disk: the lock holds all the same
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, b"%d\n" % os.getpid())
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def open_as_owner(path: Path) -> sqlite3.Connection:
+    """The connection of the writer, on a file of our format that is made if there is none.
+
+    Raises LogUnusable (damaged, foreign, older or newer file, SQLite too old, no right to
+    write), LogUnavailable."""
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise LogUnusable(
+            f"SQLite {sqlite3.sqlite_version} is too old: 3.38 or newer is needed; "
+            "install a newer Python"
+        )
+    journal = path.with_name(f"{path.name}-wal")
+    try:
+        if not path.exists():
+            _make(path, journal)
+        killed = journal.exists()
+    except OSError as error:
+        raise _no_place(path.parent, error) from None
+    except sqlite3.Error as error:
+        raise _at_start(error, path) from error
+    try:
+        connection = connect(path)
+    except sqlite3.Error as error:
+        raise _at_start(error, path) from error
+    try:
+        _check_format(connection, path)
+        _check_damage(connection, path, killed)
+    except sqlite3.Error as error:
+        connection.close()
+        raise _at_start(error, path) from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_beside(path: Path) -> sqlite3.Connection:
+    """For a process beside the owner. Raises LogUnusable, LogUnavailable."""
+    if not path.exists():
+        raise LogUnusable(f"there is no log yet ({path}): start the site first")
+    try:
+        connection = connect(path)
+    except sqlite3.Error as error:
+        raise _at_start(error, path) from error
+    try:
+        _check_format(connection, path)
+    except sqlite3.Error as error:
+        connection.close()
+        raise _at_start(error, path) from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Of an existing file. Raises sqlite3.Error."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        timeout=_BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=512,
+    )
+    try:
+        connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}").fetchall()
+        connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES}").fetchall()
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _make(path: Path, journal: Path) -> None:
+    """Under another name first: a file of ours is whole from its first moment on, so an
+    empty one was damaged."""
+    if journal.exists() and journal.stat().st_size:
+        raise LogUnusable(
+            f"{path} is missing but {journal.name} beside it is not: put the file back, "
+            "or move both away to start anew"
+        )
+    made = path.with_name(f"{path.name}.new")
+    for name in (made, made.with_name(f"{made.name}-journal")):
+        name.unlink(missing_ok=True)
+    with closing(sqlite3.connect(made, isolation_level=None)) as connection:
+        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION_ID};"
+            f"PRAGMA user_version = {FORMAT}; COMMIT;"
+        )
+    made.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _check_format(connection: sqlite3.Connection, path: Path) -> None:
+    application = int(connection.execute("PRAGMA application_id").fetchone()[0])
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if application == 0 and version == 0 and path.stat().st_size == 0:
+        raise _damaged(path, "it is empty")
+    if application != APPLICATION_ID:
+        raise LogUnusable(f"{path} is not a log of Edgeferry: choose another data folder")
+    if version > FORMAT:
+        raise LogUnusable(
+            f"{path} has format {version}, made by a newer Edgeferry; this one knows {FORMAT}: "
+            "update it, or restore the file that belongs to it"
+        )
+    if version < FORMAT:
+        raise LogUnusable(
+            f"{path} has format {version}, which no release of Edgeferry has made: restore it "
+            "from a backup, or move it away to start anew"
+        )
+
+
+def _check_damage(connection: sqlite3.Connection, path: Path, killed: bool) -> None:
+    connection.execute("PRAGMA wal_checkpoint").fetchall()
+    page_bytes = int(connection.execute("PRAGMA page_size").fetchone()[0])
+    pages = int(connection.execute("PRAGMA page_count").fetchone()[0])
+    size = path.stat().st_size
+    journal = path.with_name(f"{path.name}-wal")
+    if size < pages * page_bytes and not (journal.exists() and journal.stat().st_size):
+        raise _damaged(path, f"{pages * page_bytes - size} bytes are missing at its end")
+    if size <= (CHECKED_BYTES_AFTER_A_KILL if killed else CHECKED_BYTES):
+        found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+        if found != "ok":
+            raise _damaged(path, found.replace("\n", " "))
+
+
+def _damaged(path: Path, what: str) -> LogUnusable:
+    return LogUnusable(
+        f"{path} is damaged ({what}): restore it from a backup, or move it and {path.name}-wal "
+        "away to start anew"
+    )
+
+
+def _no_place(folder: Path, error: OSError) -> LogUnusable:
+    return LogUnusable(
+        f"cannot write in {folder} ({error.strerror}): "
+        "choose another data folder or change its permissions"
+    )
+
+
+def _at_start(error: sqlite3.Error, path: Path) -> EdgeferryError:
+    """At the start there is somebody to tell who can give rights."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in _FORBIDDEN:
+        return LogUnusable(
+            f"cannot write {path} ({error}): choose another data folder or change its permissions"
+        )
+    return meaning_of(error, path)
