@@ -6,7 +6,6 @@ from typing import Literal
 import pytest
 
 from edgeferry.core.kv import TsEntry, Value
-from edgeferry.core.node import TimeseriesWrite
 from edgeferry.tools.bench.ledger import Comparison, DeviceLedger, compare
 from edgeferry.tools.bench.mqtt_device import values_of
 
@@ -22,9 +21,6 @@ class Rows:
             key: {ts: values_of(ts)[at] for ts in stored} for at, key in enumerate(KEYS)
         }
         self.newest = {key: max(stored) for key in KEYS} if stored else {}
-
-    async def save(self, writes: Sequence[TimeseriesWrite]) -> None:
-        raise NotImplementedError
 
     async def latest(
         self, entity_type: str, entity_id: str, keys: Sequence[str] | None = None
@@ -43,12 +39,6 @@ class Rows:
     ) -> Sequence[TsEntry]:
         found = sorted(ts for ts in self.rows[key] if start_ts <= ts < end_ts)
         return [TsEntry(key, ts, self.rows[key][ts]) for ts in found[:limit]]
-
-    async def keys(self, entity_type: str, entity_id: str) -> Sequence[str]:
-        return KEYS
-
-    def ownership_changed(self) -> None:
-        pass
 
 
 async def compared(rows: Rows, *, latest: bool = True) -> Comparison:

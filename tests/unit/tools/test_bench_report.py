@@ -17,7 +17,7 @@ from edgeferry.core.record import Record
 from edgeferry.log.codec import encode_message
 from edgeferry.tools.bench import command
 from edgeferry.tools.bench.chain_audit import Audit
-from edgeferry.tools.bench.report import CpuMeter, Report, quantile
+from edgeferry.tools.bench.report import CpuMeter, Report, quantile, side_by_side
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,11 @@ def test_a_role_whose_process_ended_unseen_has_no_figure() -> None:
 
 
 SOUND = dict.fromkeys(
-    ("lost", "extra", "duplicates", "wrong_values", "stale_latest", "out_of_order"), 0
+    (
+        *("lost", "extra", "duplicates", "wrong_values", "stale_latest", "out_of_order"),
+        "hop_duplicates",
+    ),
+    0,
 )
 
 
@@ -90,19 +94,22 @@ SOUND = dict.fromkeys(
 def test_each_kind_of_wrong_message_fails_the_crash_test(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    outcome = {"name": "crash", **SOUND}
+    outcome: dict[str, object] = {"name": "crash", "servers": "local", **SOUND, "kills": 20}
 
     @contextlib.asynccontextmanager
-    async def installed(*_arguments: object) -> AsyncIterator[None]:
+    async def running(*_arguments: object, **_options: object) -> AsyncIterator[None]:
         yield
 
     async def crash(*_arguments: object) -> dict[str, object]:
         return {**outcome}
 
-    monkeypatch.setattr(command, "_installed", installed)
+    monkeypatch.setattr(command, "running", running)
     monkeypatch.setattr(command, "crash", crash)
     run = ["crash", "--data", str(tmp_path), "--json"]
     assert CliRunner().invoke(command.bench, run).exit_code == 0
+    ended = CliRunner().invoke(command.bench, [*run, "--kills", "21"])
+    assert ended.exit_code == 1
+    assert "only 20 of 21 kills fell into the time" in ended.stderr
     outcome[name] = 1
     ended = CliRunner().invoke(command.bench, run)
     assert ended.exit_code == 1
@@ -110,13 +117,21 @@ def test_each_kind_of_wrong_message_fails_the_crash_test(
     assert json.loads(ended.stdout)[name] == 1
 
 
+def test_lines_stand_side_by_side_with_what_only_one_of_them_has() -> None:
+    embedded = {"per_second": 5, "cpu_seconds": {"edge": 1.5}}
+    local = {"per_second": 7, "cpu_seconds": {"edge": 2.5, "kafka": 0.5}}
+    assert side_by_side([embedded, local]) == [
+        ("per_second", 5, 7),
+        ("cpu_seconds.edge", 1.5, 2.5),
+        ("cpu_seconds.kafka", "", 0.5),
+    ]
+
+
 def entered(*messages: tuple[str, int]) -> Audit:
     """What (device, ts) entering the chain in this order is seen as."""
     audit = Audit()
-    audit.add(
-        Record("cloud.root", 0, offset, 0, None, _encoded(device, ts), ())
-        for offset, (device, ts) in enumerate(messages)
-    )
+    for offset, (device, ts) in enumerate(messages):
+        audit.add(Record("cloud.root", 0, offset, 0, None, _encoded(device, ts), ()))
     return audit
 
 

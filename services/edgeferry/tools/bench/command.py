@@ -1,62 +1,49 @@
-"""``edgeferry bench``: benchmarks and the crash test, on servers of their own."""
+"""``edgeferry bench``: benchmarks, the crash test and the outage test, on servers of their own."""
 
 import contextlib
-import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
 from edgeferry.core.clock import SystemClock
 from edgeferry.core.errors import Stop
-from edgeferry.tools.bench.crash import CrashPlan, crash, faults
-from edgeferry.tools.bench.e2e import DEVICES, Offer, e2e
+from edgeferry.runtime.settings import KafkaSettings, LogSettings
+from edgeferry.tools.bench.choices import (
+    KAFKA,
+    MAX,
+    SQLITE,
+    Rate,
+    chain_option,
+    data_option,
+    devices_option,
+    folder,
+    servers_option,
+    shape_options,
+)
+from edgeferry.tools.bench.crash import CrashPlan, crash
+from edgeferry.tools.bench.cut_link import How
+from edgeferry.tools.bench.e2e import e2e
+from edgeferry.tools.bench.edge_watch import Sample
+from edgeferry.tools.bench.examination import faults
 from edgeferry.tools.bench.hop import HopPlan, hop
-from edgeferry.tools.bench.installation import Installation, running
+from edgeferry.tools.bench.installation import EMBEDDED, Shape, running
+from edgeferry.tools.bench.outage import OutagePlan, linked, outage
+from edgeferry.tools.bench.report import side_by_side
+from edgeferry.tools.bench.trial import Offer
 from edgeferry.tools.output import asynchronous, json_option, print_json, print_table
 from edgeferry.tools.servers import LocalServers, ServerOptions
 
-MAX = "max"
-
-_servers_option = click.option(
-    "--servers",
-    type=click.Choice(["local"]),
-    default="local",
-    show_default=True,
-    help="local: Kafka and Cassandra are started here, in a folder of their own.",
-)
-_data_option = click.option(
-    "--data",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for all state, kept afterwards.  [default: a temporary one]",
-)
-_devices_option = click.option(
-    "--devices", type=click.IntRange(min=1), default=DEVICES, show_default=True
-)
-_chain_option = click.option("--chain-cloud", help="The Cloud's root chain.")
-
-
-class Rate(click.ParamType):
-    """Messages per second, or the word max (None)."""
-
-    name = "RATE"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float | str:
-        if value == MAX:
-            return MAX
-        with contextlib.suppress(ValueError):
-            rate = float(value)
-            if rate > 0:
-                return rate
-        self.fail(f"{value!r} is no rate: give messages per second above 0, or {MAX}", param)
+_KAFKA_PARTITIONS = 12
+_WARMUP = {EMBEDDED: 3.0}
+_SERVERS_WARMUP = 30.0
+"""The JVMs compile what is used."""
+_SAMPLES_SHOWN = 16
 
 
 @click.group()
 def bench() -> None:
-    """Measure, and prove that nothing is lost. The last line is the result."""
+    """Measure, and prove that nothing is lost. The last line is the result, as JSON."""
 
 
 @bench.command("hop")
@@ -67,23 +54,53 @@ def bench() -> None:
     show_default=True,
     help="About so long, at the rate expected.",
 )
-@click.option("--partitions", type=click.IntRange(1, 100), default=12, show_default=True)
-@_servers_option
-@_data_option
+@click.option(
+    "--log",
+    "kinds",
+    multiple=True,
+    type=click.Choice([SQLITE, KAFKA]),
+    help="Which log; may be given twice.  [default: both, one after the other]",
+)
+@click.option(
+    "--partitions", type=click.IntRange(1, 100), help="[default: 12 on Kafka, 1 on SQLite]"
+)
+@servers_option
+@data_option
 @json_option
 @asynchronous
 async def hop_command(
-    seconds: float, partitions: int, servers: str, data: Path | None, as_json: bool
+    seconds: float,
+    kinds: tuple[str, ...],
+    partitions: int | None,
+    servers: tuple[str, ...],
+    data: Path | None,
+    as_json: bool,
 ) -> None:
-    """One rule node on Kafka: decode, process, encode, produce, delivered, committed."""
-    with _folder(data) as folder:
-        kafka = LocalServers(folder, options=ServerOptions(tied=True, say=_say)).kafka
-        try:
-            await kafka.start()
-            plan = HopPlan(kafka.address or "", seconds, partitions)
-            _print(await hop(plan, SystemClock()), as_json)
-        finally:
-            await kafka.stop()
+    """One rule node: decode, process, encode, append, durable, committed.
+
+    Kafka is measured last."""
+    wanted = kinds or ((SQLITE,) if servers == (EMBEDDED,) else (SQLITE, KAFKA))
+    lines = []
+    with folder(data) as place:
+        for kind in (kind for kind in (SQLITE, KAFKA) if kind in wanted):
+            count = partitions or (_KAFKA_PARTITIONS if kind == KAFKA else 1)
+            async with _log(kind, place) as log:
+                plan = HopPlan(log, place, seconds, count)
+                lines.append(await hop(plan, SystemClock()))
+    _print(lines, as_json, head="log")
+
+
+@contextlib.asynccontextmanager
+async def _log(kind: str, place: Path) -> AsyncIterator[LogSettings]:
+    if kind == SQLITE:
+        yield LogSettings(kind="sqlite")
+        return
+    server = LocalServers(place, options=ServerOptions(tied=True, say=_say)).kafka
+    try:
+        await server.start()
+        yield LogSettings(kind="kafka", kafka=KafkaSettings(bootstrap=server.address or ""))
+    finally:
+        await server.stop()
 
 
 @bench.command("e2e")
@@ -98,35 +115,48 @@ async def hop_command(
 @click.option(
     "--warmup",
     type=click.FloatRange(min=0),
-    default=30.0,
-    show_default=True,
-    help="Seconds of the same load before, not measured.",
+    help="Seconds of the same load before, not measured.  [default: 3 embedded, else 30]",
 )
-@_devices_option
-@_chain_option
-@_servers_option
-@_data_option
+@devices_option
+@chain_option
+@shape_options
+@data_option
 @json_option
 @asynchronous
 async def e2e_command(
     rate: float | str,
     seconds: float,
-    warmup: float,
+    warmup: float | None,
     devices: int,
     chain_cloud: str | None,
-    servers: str,
+    shapes: list[Shape],
     data: Path | None,
     as_json: bool,
 ) -> None:
-    """Devices publish at the Edge by MQTT QoS 1; counted and timed in the Cloud's Cassandra."""
-    offer = Offer(None if rate == MAX else float(rate), seconds, warmup)
-    async with _installed(data, devices, chain_cloud) as installation:
-        _print(await e2e(installation, offer, SystemClock()), as_json)
+    """Devices publish at the Edge by MQTT QoS 1; counted and timed in the Cloud's store."""
+    lines = []
+    for shape in shapes:
+        offer = Offer(
+            rate=None if rate == MAX else float(rate),
+            seconds=seconds,
+            warmup=_warmup(shape, warmup),
+        )
+        with _place(data, shape, shapes) as place:
+            async with running(place, devices, _chain(chain_cloud), shape=shape) as installation:
+                lines.append(await e2e(installation, offer, SystemClock()))
+    _print(lines, as_json)
 
 
 @bench.command("crash")
-@click.option("--minutes", type=click.FloatRange(min=0.1), default=2.0, show_default=True)
-@click.option("--rate", type=click.FloatRange(min=1), default=500.0, show_default=True)
+@click.option("--minutes", type=click.FloatRange(min=0.1), default=5.0, show_default=True)
+@click.option("--rate", type=click.FloatRange(min=1), default=1000.0, show_default=True)
+@click.option(
+    "--kills",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="How many, at random over the time.",
+)
 @click.option(
     "--kill",
     "roles",
@@ -137,57 +167,141 @@ async def e2e_command(
     help="Whom to kill; may be given again.",
 )
 @click.option("--seed", default=1, show_default=True, help="The same kills again.")
-@_devices_option
-@_chain_option
-@_servers_option
-@_data_option
+@devices_option
+@chain_option
+@shape_options
+@data_option
 @json_option
 @asynchronous
 async def crash_command(
     minutes: float,
     rate: float,
+    kills: int,
     roles: tuple[str, ...],
     seed: int,
     devices: int,
     chain_cloud: str | None,
-    servers: str,
+    shapes: list[Shape],
     data: Path | None,
     as_json: bool,
 ) -> None:
     """SIGKILL at random under load; every acknowledged message must then be stored."""
-    plan = CrashPlan(rate=rate, seconds=minutes * 60, roles=roles, seed=seed)
-    async with _installed(data, devices, chain_cloud) as installation:
-        line = await crash(installation, plan, SystemClock())
-    _print(line, as_json)
-    if wrong := faults(line):
+    plan = CrashPlan(rate=rate, seconds=minutes * 60, kills=kills, roles=roles, seed=seed)
+    lines = []
+    for shape in shapes:
+        with _place(data, shape, shapes) as place:
+            async with running(place, devices, _chain(chain_cloud), shape=shape) as installation:
+                lines.append(await crash(installation, plan, SystemClock()))
+    _print(lines, as_json)
+    _refuse_faults(lines)
+    for line in lines:
+        if line["kills"] != kills:
+            raise Stop(f"only {line['kills']} of {kills} kills fell into the time: --minutes")
+
+
+@bench.command("outage")
+@click.option(
+    "--messages",
+    type=click.IntRange(min=1),
+    default=200_000,
+    show_default=True,
+    help="So many arrive at the Edge while the link is cut.",
+)
+@click.option("--rate", type=click.FloatRange(min=1), default=3000.0, show_default=True)
+@click.option(
+    "--link",
+    "how",
+    type=click.Choice(["refused", "silent"]),
+    default="refused",
+    show_default=True,
+    help="refused: connections end and are refused; silent: they stay, and nothing passes.",
+)
+@click.option(
+    "--warmup",
+    type=click.FloatRange(min=0),
+    help="Seconds of the same load before, the link up.  [default: 3 embedded, else 30]",
+)
+@devices_option
+@chain_option
+@shape_options
+@data_option
+@json_option
+@asynchronous
+async def outage_command(
+    messages: int,
+    rate: float,
+    how: How,
+    warmup: float | None,
+    devices: int,
+    chain_cloud: str | None,
+    shapes: list[Shape],
+    data: Path | None,
+    as_json: bool,
+) -> None:
+    """The link is cut while messages arrive; then it is back, and all of them drain."""
+    lines = []
+    for shape in shapes:
+        plan = OutagePlan(messages, rate, _warmup(shape, warmup), how)
+        with _place(data, shape, shapes) as place:
+            async with linked(place, devices, _chain(chain_cloud), shape) as (installation, link):
+                line, samples = await outage(installation, link, plan, SystemClock())
+        if not as_json:
+            _print_samples(samples, shape)
+        lines.append(line)
+    _print(lines, as_json)
+    _refuse_faults(lines)
+
+
+def _refuse_faults(lines: Sequence[Mapping[str, object]]) -> None:
+    """Raises Stop."""
+    if wrong := sorted({name for line in lines for name in faults(line)}):
         raise Stop(f"the stored messages are not those acknowledged: {', '.join(wrong)}")
 
 
-@contextlib.contextmanager
-def _folder(data: Path | None) -> Iterator[Path]:
-    if data is not None:
-        data.mkdir(parents=True, exist_ok=True)
-        yield data
-        return
-    with tempfile.TemporaryDirectory(prefix="edgeferry-bench-") as made:
-        yield Path(made)
+def _warmup(shape: Shape, seconds: float | None) -> float:
+    return _WARMUP.get(shape.servers, _SERVERS_WARMUP) if seconds is None else seconds
 
 
-@contextlib.asynccontextmanager
-async def _installed(
-    data: Path | None, devices: int, chain_cloud: str | None
-) -> AsyncIterator[Installation]:
-    options = ("--chain-cloud", chain_cloud) if chain_cloud else ()
-    with _folder(data) as folder:
-        async with running(folder.resolve(), devices, options) as installation:
-            yield installation
+def _chain(name: str | None) -> tuple[str, ...]:
+    return ("--chain-cloud", name) if name else ()
 
 
-def _print(line: Mapping[str, object], as_json: bool) -> None:
-    if as_json:
+def _place(
+    data: Path | None, shape: Shape, shapes: Sequence[Shape]
+) -> contextlib.AbstractContextManager[Path]:
+    """A folder of its own for each shape."""
+    return folder(data / shape.servers if data and len(shapes) > 1 else data)
+
+
+def _print(lines: Sequence[Mapping[str, object]], as_json: bool, head: str = "servers") -> None:
+    """A table for people, then a JSON line for each."""
+    if not as_json:
+        columns = (str(lines[0]["name"]), *(str(line[head]) for line in lines))
+        hidden = ("name", head)
+        shown = [{k: v for k, v in line.items() if k not in hidden} for line in lines]
+        print_table(columns, side_by_side(shown))
+    for line in lines:
         print_json(line)
-    else:
-        print_table(("figure", str(line["name"])), list(line.items())[1:])
+
+
+def _print_samples(samples: Sequence[Sample], shape: Shape) -> None:
+    step = max(1, len(samples) // _SAMPLES_SHOWN)
+    print_table(
+        ("seconds", "link", "outbox events", "bytes", "oldest s", "Edge MB", "read ms"),
+        (
+            (
+                sample.seconds,
+                "up" if sample.connected else "down",
+                sample.outbox.depth,
+                "" if sample.outbox.bytes is None else sample.outbox.bytes,
+                sample.outbox.oldest_seconds,
+                sample.rss_mb,
+                "no answer" if sample.read_ms is None else sample.read_ms,
+            )
+            for sample in [*samples[::step], *samples[-1:]]
+        ),
+        title=f"The Edge during the outage ({shape.servers})",
+    )
 
 
 def _say(line: str) -> None:

@@ -1,7 +1,7 @@
 """The node's process of ``bench hop``: one node, run as every node is run.
 
-``python -m edgeferry.tools.bench.hop_node BOOTSTRAP`` prints ``ready`` when it reads, holds
-the first batch back until a line comes in, and ends with its standard input.
+``python -m edgeferry.tools.bench.hop_node SETTINGS`` (JSON) prints ``ready`` when it reads,
+holds the first batch back until a line comes in, and ends with its standard input.
 """
 
 import asyncio
@@ -17,11 +17,12 @@ from edgeferry.core.clock import SystemClock
 from edgeferry.core.message import RuleMessage
 from edgeferry.core.node import SUCCESS, NodeSpec, Output
 from edgeferry.core.record import Record
-from edgeferry.log.kafka import KafkaWriter
+from edgeferry.log.open import open_log
 from edgeferry.rules.processor import RuleSite, input_topic, rule_processors
 from edgeferry.runtime.metrics import Metrics
 from edgeferry.runtime.process import spare_the_collector
-from edgeferry.streams.kafka_transport import KafkaTransport
+from edgeferry.runtime.settings import Settings
+from edgeferry.streams.open import open_transport
 from edgeferry.streams.processor import Outputs, Processor, TopicPartition
 from edgeferry.streams.runner import Runner
 from edgeferry.streams.worker import Environment
@@ -75,20 +76,21 @@ class Gated:
         await self._inner.assigned(committed)
 
 
-async def _main(bootstrap: str) -> None:
+async def _main(settings: Settings) -> None:
     clock, metrics, gate = SystemClock(), Metrics(CollectorRegistry()), asyncio.Event()
-    writer = KafkaWriter(bootstrap, clock)
+    log = open_log(settings=settings.log, data=settings.data, clock=clock)
     site = RuleSite(
-        site=SITE, ports={}, max_record_bytes=writer.max_record_bytes, ended=metrics.ended
+        site=SITE, ports={}, max_record_bytes=log.writer.max_record_bytes, ended=metrics.ended
     )
     processors = rule_processors(CHAIN, {"mark": MARK}, site, root=True, nodes=["mark"])
+    transport, transactions = open_transport(log, "0")
     runner = Runner(
         [Gated(processor, gate) for processor in processors],
-        KafkaTransport(bootstrap=bootstrap, slot="0"),
-        Environment(site=SITE, writer=writer, clock=clock),
+        transport,
+        Environment(site=SITE, writer=log.writer, clock=clock, transactions=transactions),
         metrics,
     )
-    await writer.start()
+    await log.start()
     await runner.start()
     await runner.ready()
     spare_the_collector()  # as in the process of a site
@@ -98,8 +100,8 @@ async def _main(bootstrap: str) -> None:
     gate.set()
     await asyncio.to_thread(sys.stdin.read)
     await runner.stop()
-    await writer.stop()
+    await log.stop()
 
 
 if __name__ == "__main__":
-    uvloop.run(_main(sys.argv[1]))
+    uvloop.run(_main(Settings.model_validate_json(sys.argv[1])))

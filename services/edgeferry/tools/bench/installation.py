@@ -8,27 +8,54 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from edgeferry.core.errors import Stop
+from edgeferry.runtime.settings import Settings, load_settings
 from edgeferry.tools.options import settings_path
 from edgeferry.tools.supervise import die_with_parent, last_lines
 from edgeferry.tools.up import RUNNING_FILE
 
+EMBEDDED, LOCAL = "embedded", "local"
 _START_SECONDS = 300.0
 _STOP_SECONDS = 90.0
+_KEEP_ALL = {"EDGEFERRY_LOG__KEEP_SECONDS": "604800"}
+"""What was read stays, so that it can be examined afterwards."""
+
+
+class Shape(NamedTuple):
+    """What an installation stands on; None where ``up`` chooses."""
+
+    servers: str = LOCAL
+    edge_log: str | None = None
+    edge_store: str | None = None
+    cloud_log: str | None = None
+    cloud_store: str | None = None
+
+    def options(self) -> list[str]:
+        """For ``up``: the fields are named as its options are."""
+        given = self._asdict()
+        return [f"--{name.replace('_', '-')}={given[name]}" for name in given if given[name]]
+
+
+ON_SERVERS = Shape()
 
 
 @dataclass(frozen=True, slots=True)
 class Installation:
     data: Path
     ready: Mapping[str, Any]
+    shape: Shape = ON_SERVERS
 
     @property
     def cloud_settings(self) -> Path:
         return settings_path(self.data, "cloud")
+
+    def settings(self, site: str) -> Settings:
+        """``site``: edge or cloud."""
+        return load_settings(settings_path(self.data, site))
 
     @property
     def devices(self) -> list[tuple[str, str]]:
@@ -43,10 +70,30 @@ class Installation:
             return {}
         return found
 
+    def stands_on(self) -> dict[str, object]:
+        """For a benchmark's line: what its figures belong to."""
+        edge, cloud = self.settings("edge"), self.settings("cloud")
+        return {
+            "servers": self.shape.servers,
+            "edge_log": edge.log.kind,
+            "edge_store": edge.store.kind,
+            "cloud_log": cloud.log.kind,
+            "cloud_store": cloud.store.kind,
+        }
+
 
 @contextlib.asynccontextmanager
-async def running(data: Path, devices: int, options: Sequence[str]) -> AsyncIterator[Installation]:
-    """Start it on free ports; stop it at the end. Raises Stop with what it said."""
+async def running(
+    data: Path,
+    devices: int,
+    options: Sequence[str],
+    *,
+    shape: Shape = ON_SERVERS,
+    environment: Mapping[str, str] | None = None,
+) -> AsyncIterator[Installation]:
+    """Start it on free ports; stop it at the end. ``options``: more of ``up``.
+
+    Raises Stop with what it said."""
     said = data / "up.log"
     data.mkdir(parents=True, exist_ok=True)
     ports = [
@@ -54,11 +101,12 @@ async def running(data: Path, devices: int, options: Sequence[str]) -> AsyncIter
     ]
     with said.open("ab") as log:
         up = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "edgeferry", "up", "--servers", "local", "--json"),
+            *(sys.executable, "-m", "edgeferry", "up", "--json", *shape.options()),
             *("--data", str(data), "--devices", str(devices), *ports, *options),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
+            env={**os.environ, **_KEEP_ALL, **(environment or {})},
             start_new_session=True,
             preexec_fn=die_with_parent(os.getpid()),
             limit=16 * 1024 * 1024,
@@ -72,7 +120,7 @@ async def running(data: Path, devices: int, options: Sequence[str]) -> AsyncIter
             line = b""
         if not line:
             raise Stop(f"the installation did not start; it said:\n{last_lines(said)}")
-        yield Installation(data, orjson.loads(line))
+        yield Installation(data, orjson.loads(line), shape)
     finally:
         await _end(up)
 

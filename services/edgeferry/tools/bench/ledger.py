@@ -3,16 +3,34 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import orjson
 
 from edgeferry.core.kv import TsEntry
-from edgeferry.core.store import TimeseriesStore
 from edgeferry.tools.bench.mqtt_device import values_of
 
 _KEYS = ("count", "temperature", "state")
 _PAGE = 10_000
+
+
+class StoredRows(Protocol):
+    """What is read of a store (``core.store.TimeseriesStore``)."""
+
+    async def latest(
+        self, entity_type: str, entity_id: str, keys: Sequence[str] | None = None
+    ) -> Sequence[TsEntry]: ...
+
+    async def history(
+        self,
+        entity_type: str,
+        entity_id: str,
+        key: str,
+        start_ts: int,
+        end_ts: int,
+        limit: int,
+        order: Literal["ASC", "DESC"] = "DESC",
+    ) -> Sequence[TsEntry]: ...
 
 
 class DeviceLedger(NamedTuple):
@@ -44,7 +62,7 @@ class Comparison:
 
 
 async def compare(
-    ledger: Mapping[str, DeviceLedger], timeseries: TimeseriesStore, *, latest: bool
+    ledger: Mapping[str, DeviceLedger], timeseries: StoredRows, *, latest: bool
 ) -> Comparison:
     """Read back every row of the ledger's devices. ``latest`` false where the chain keeps
     none: then any latest row of the three keys counts as stale.
@@ -58,7 +76,7 @@ async def compare(
 
 
 async def _compare_device(
-    id_: str, device: DeviceLedger, timeseries: TimeseriesStore, latest: bool, found: Comparison
+    id_: str, device: DeviceLedger, timeseries: StoredRows, latest: bool, found: Comparison
 ) -> None:
     published, acked = set(device.published), set(device.acked)
     start, end = device.published[0], device.published[-1] + 1
@@ -79,7 +97,7 @@ async def _compare_device(
 
 
 async def _history(
-    timeseries: TimeseriesStore, id_: str, key: str, start: int, end: int
+    timeseries: StoredRows, id_: str, key: str, start: int, end: int
 ) -> list[TsEntry]:
     rows: list[TsEntry] = []
     while True:

@@ -40,8 +40,9 @@ COUNT_KEY = "count"
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to offer. rate: messages/s, None for as fast as the Cloud stores them, with at
-    most ``outstanding`` published and not stored. window: unacknowledged per device.
-    settings: the Cloud's settings file, for its store. Times in seconds."""
+    most ``outstanding`` published and not stored. messages: the measured phase ends with so
+    many, at the latest after ``seconds``. window: unacknowledged per device. settings: the
+    Cloud's settings file, for its store. Times in seconds."""
 
     mqtt: str
     devices: list[tuple[str, str]]
@@ -52,6 +53,7 @@ class Plan:
     seconds: float
     window: int = 256
     outstanding: int = 12_000
+    messages: int | None = None
     drain_timeout: float = 180.0
     sample: bool = True
 
@@ -89,9 +91,10 @@ class Load:
             say({"phase": "measuring"})
             if plan.sample:
                 background += [group.create_task(self._sample()) for _ in range(_SAMPLERS)]
-            await self._offer(plan.seconds)
+            await self._offer(plan.seconds, plan.messages)
             published = self._count_published() - published_before
             stored, sent = await self._stored(), clock.monotonic()
+            waiting = self._count_published() - stored
             say({"phase": "sent"})
             drained = await self._drain()
             for task in background:
@@ -105,6 +108,7 @@ class Load:
             "published_in_all": self._count_published(),
             "acked_in_all": sum(map(len, self._acks)),
             "stored": stored - before,
+            "waiting": waiting,
             "seconds": sent - started,
             "latencies": self.latencies,
         }
@@ -124,15 +128,15 @@ class Load:
                 continue
             await asyncio.sleep(_RECONNECT_SECONDS)
 
-    async def _offer(self, seconds: float) -> None:
+    async def _offer(self, seconds: float, messages: int | None = None) -> None:
         """Publish round robin, message i at i/rate; a device whose window is full or which
         is not connected leaves its turn to the next one."""
         clock, devices, window = self._clock, self._devices, self._plan.window
         rate, started, count, turn = self._plan.rate, self._clock.monotonic(), 0, 0
-        while (elapsed := clock.monotonic() - started) < seconds:
+        upto = messages or sys.maxsize
+        while count < upto and (elapsed := clock.monotonic() - started) < seconds:
             due = int(elapsed * rate) + 1 if rate is not None else count + len(devices)
-            if self._held_back:
-                due = 0
+            due = 0 if self._held_back else min(due, upto)
             now_ms, skipped = clock.now_ms(), 0
             while count < due and skipped < len(devices):
                 turn = (turn + 1) % len(devices)
@@ -203,20 +207,24 @@ class Load:
 
     async def _drain(self) -> float | None:
         """Seconds until everything published was acknowledged and stored, None when it never
-        was."""
+        was. A few devices are looked at until they are through, then the next: all are so at
+        about the same time, and the looking must not slow the storing."""
         started = self._clock.monotonic()
         waiting = list(range(len(self._devices)))
-        while (elapsed := self._clock.monotonic() - started) < self._plan.drain_timeout:
-            stored = await gather_some([self._stored_of(i) for i in waiting])
-            waiting = [
+        while waiting:
+            some = waiting[:_PROGRESS_DEVICES]
+            stored = await gather_some([self._stored_of(i) for i in some])
+            through = {
                 i
-                for i, count in zip(waiting, stored, strict=True)
-                if count < len(self._published[i]) or self._devices[i].unacked
-            ]
-            if not waiting:
-                return elapsed
-            await asyncio.sleep(_DRAIN_POLL_SECONDS)
-        return None
+                for i, count in zip(some, stored, strict=True)
+                if count >= len(self._published[i]) and not self._devices[i].unacked
+            }
+            waiting = [i for i in waiting if i not in through]
+            if not through:
+                if self._clock.monotonic() - started > self._plan.drain_timeout:
+                    return None
+                await asyncio.sleep(_DRAIN_POLL_SECONDS)
+        return self._clock.monotonic() - started
 
     def _count_published(self) -> int:
         return sum(map(len, self._published))
@@ -245,7 +253,9 @@ def say(line: dict[str, object]) -> None:
 async def _main(plan: Plan) -> None:
     clock = SystemClock()
     settings = load_settings(Path(plan.settings))
-    store: Store = open_store(settings=settings.store, data=settings.data, clock=clock)
+    store: Store = open_store(
+        settings=settings.store, data=settings.data, clock=clock, read_only=True
+    )
     await store.start()
     try:
         say(await Load(plan, store.timeseries, clock).run())

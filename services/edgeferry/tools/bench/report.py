@@ -3,7 +3,7 @@ absent, never 0."""
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import psutil
@@ -64,9 +64,11 @@ def machine_load() -> float:
 
 @dataclass(slots=True)
 class Report:
-    """``figures`` are the benchmark's own; None leaves a figure out."""
+    """``stands_on``: the logs and stores that were measured; ``figures`` are the benchmark's
+    own; None leaves a figure out."""
 
     name: str
+    stands_on: Mapping[str, object] = field(default_factory=dict)
     figures: dict[str, object] = field(default_factory=dict)
     load_start: float = field(default_factory=machine_load)
 
@@ -84,7 +86,23 @@ class Report:
     def line(self) -> dict[str, object]:
         return {
             "name": self.name,
+            **self.stands_on,
             **{name: figure for name, figure in self.figures.items() if figure is not None},
             "cores": os.cpu_count(),
             "load": {"start": self.load_start, "end": machine_load()},
         }
+
+
+def side_by_side(lines: Sequence[Mapping[str, object]]) -> list[tuple[object, ...]]:
+    """A row for each figure that any of the lines has: its name, then its value in each."""
+    flat = [dict(_flat(line)) for line in lines]
+    names = dict.fromkeys(name for line in flat for name in line)
+    return [(name, *(line.get(name, "") for line in flat)) for name in names]
+
+
+def _flat(figures: Mapping[str, object], before: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in figures.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield before + name, value
