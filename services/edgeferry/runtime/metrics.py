@@ -97,6 +97,8 @@ class LaneMetrics:
     acked_events: Counter
     received_events: Counter
     lost_events: Counter
+    dead_letter_events: Counter
+    held_schema: Gauge
 
     def backlog(self, depth: int, oldest_age_seconds: float) -> None:
         """Events that wait to be acknowledged, and the age of the oldest (0: none)."""
@@ -117,6 +119,54 @@ class LaneMetrics:
     def lost(self, events: int) -> None:
         """The sender's log no longer held so many events: a loss to look into."""
         self.lost_events.inc(events)
+
+    def dead(self, events: int) -> None:
+        """So many received events could not be kept as they are."""
+        self.dead_letter_events.inc(events)
+
+    def held_by_schema(self, schema_id: int | None) -> None:
+        """The lane waits until the other side knows this schema."""
+        self.held_schema.set(schema_id or 0)
+
+
+class TotalCounter:
+    """A counter that follows a total kept elsewhere, over restarts too."""
+
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+        self._shown = 0
+
+    def reach(self, total: int) -> None:
+        """A total that was corrected downward is shown again once it has grown beyond."""
+        if total > self._shown:
+            self._counter.inc(total - self._shown)
+            self._shown = total
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxMetrics:
+    """What of a lane waits at the side that sends it. Totals, not increments."""
+
+    bytes: Gauge
+    cap_ratio: Gauge
+    dropped_events: TotalCounter
+    refused_messages: TotalCounter
+    lost_events: TotalCounter
+
+    def size(self, size: int, cap_ratio: float) -> None:
+        """Bytes that wait, and how full that is (1: full; 0 where there is no cap)."""
+        self.bytes.set(size)
+        self.cap_ratio.set(cap_ratio)
+
+    def dropped(self, total: int) -> None:
+        self.dropped_events.reach(total)
+
+    def refused(self, total: int) -> None:
+        self.refused_messages.reach(total)
+
+    def lost(self, total: int) -> None:
+        """The other side was told of so many as lost."""
+        self.lost_events.reach(total)
 
 
 class Metrics:
@@ -175,6 +225,30 @@ class Metrics:
             "store_batch_refused", "Batches that the server found too large; split.", store
         )
 
+        self._lane_dead = counter(
+            "sync_dead_letters", "Received events set aside: too large for the log here.", lane
+        )
+        self._lane_held = gauge(
+            "sync_held_by_schema", "Id of a schema that the other side must learn first.", lane
+        )
+        self._repeats = counter(
+            "sync_repeated_events", "Received events that the intake had seen already."
+        )
+        self._outbox_bytes = gauge(
+            "outbox_bytes", "Of events not acknowledged: keys, values, headers.", lane
+        )
+        self._outbox_ratio = gauge(
+            "outbox_cap_ratio", "How full: 1 is full, 0 without a cap.", lane
+        )
+        self._outbox_dropped = counter(
+            "outbox_dropped_events", "Events deleted unacknowledged, ever.", lane
+        )
+        self._outbox_refused = counter(
+            "outbox_refused_messages", "Messages of devices refused for lack of room.", lane
+        )
+        self._outboxes: dict[str, OutboxMetrics] = {}
+        self._disk_free = gauge("disk_free_bytes", "Free for us where the data folder is.")
+
         self._sync_connected = gauge("sync_connected", "Sessions of the sync link that live.")
         self._lane_depth = gauge("outbox_depth_events", "Events not acknowledged yet.", lane)
         self._lane_oldest = gauge(
@@ -227,7 +301,28 @@ class Metrics:
             acked_events=self._lane_acked.labels(lane),
             received_events=self._lane_received.labels(lane),
             lost_events=self._lane_lost.labels(lane),
+            dead_letter_events=self._lane_dead.labels(lane),
+            held_schema=self._lane_held.labels(lane),
         )
+
+    def outbox(self, lane: str) -> OutboxMetrics:
+        """Of the side that sends the lane."""
+        if lane not in self._outboxes:
+            self._outboxes[lane] = OutboxMetrics(
+                bytes=self._outbox_bytes.labels(lane),
+                cap_ratio=self._outbox_ratio.labels(lane),
+                dropped_events=TotalCounter(self._outbox_dropped.labels(lane)),
+                refused_messages=TotalCounter(self._outbox_refused.labels(lane)),
+                lost_events=TotalCounter(self._lane_lost.labels(lane)),
+            )
+        return self._outboxes[lane]
+
+    def repeated(self, events: int) -> None:
+        """So many more events that the intake let not pass again."""
+        self._repeats.inc(events)
+
+    def disk_free(self, size: int) -> None:
+        self._disk_free.set(size)
 
     def sync_connected(self, sessions: int) -> None:
         """At an Edge 0 or 1, in the Cloud the edges connected to this process."""

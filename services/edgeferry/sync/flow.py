@@ -4,7 +4,7 @@ from collections import deque
 from typing import NamedTuple
 
 from edgeferry.core.errors import EdgeferryError
-from edgeferry.sync.resume import Begin, Want
+from edgeferry.sync.resume import LOST, Begin, Want
 
 
 class ProtocolError(EdgeferryError):
@@ -54,6 +54,17 @@ class SendLane:
         )  # fmt: skip
         self.acked_hash = want.last if continued else b""
         self._window = window
+
+    def beginning_at(self, start: int) -> Begin:
+        """For a log that was trimmed above all that is under way and acknowledged."""
+        return Begin(self.epoch, start, start - self.acked, LOST)
+
+    def skip(self, begin: Begin) -> None:
+        """Go on where this begin says. Raises ProtocolError while a batch is under way."""
+        if self._flights or self.acked != self.next_offset:
+            raise ProtocolError(f"cannot skip to {begin.offset} with a batch under way")
+        self.next_offset = self.acked = begin.offset
+        self.acked_hash = b""
 
     def has_room(self) -> bool:
         if not self._window or len(self._flights) >= self._limit:
@@ -118,6 +129,15 @@ class ReceiveLane:
         self.epoch, self.durable, self.last = begin.epoch, begin.offset, b""
         self.received = self._seen = self.durable
         return True
+
+    def skip(self, begin: Begin) -> None:
+        """The sender's log was trimmed under a running session. Raises ProtocolError."""
+        if begin.epoch != self.epoch or self.received != self.durable:
+            raise ProtocolError(
+                f"cannot skip to epoch {begin.epoch}, offset {begin.offset}: epoch {self.epoch}, "
+                f"offsets {self.durable} to {self.received} are being stored"
+            )
+        self.begin(begin)
 
     def granted(self, window: int) -> None:
         """A window was told to the sender; batches sent before it may still use the last."""

@@ -115,6 +115,7 @@ class Inbox:
         self._closed_on_disk = False
         self._saved_at = received.clock.monotonic()
         self._since_saved = 0
+        self._unsaved_begin = False  # then nothing may be appended before it is saved
         self.dead_letters = 0
 
     async def recover(self) -> Want:
@@ -157,14 +158,22 @@ class Inbox:
     def begin(self, begin: Begin) -> None:
         """Raises ProtocolError."""
         if self.lane.begin(begin):
-            self._closed_on_disk = False
-            self._since_saved = -1  # nothing may be appended before it is saved
-            if begin.lost:
-                self.lost += begin.lost
-                log.error(
-                    "edge %s, lane %s: %d events are lost: %s",
-                    self._edge.decode(), self.name, begin.lost, begin.reason,
-                )  # fmt: skip
+            self._begun(begin)
+
+    def skip(self, begin: Begin) -> None:
+        """The same in a running session. Raises ProtocolError."""
+        self.lane.skip(begin)
+        self._begun(begin)
+
+    def _begun(self, begin: Begin) -> None:
+        self._closed_on_disk = False
+        self._unsaved_begin = True
+        if begin.lost:
+            self.lost += begin.lost
+            log.error(
+                "edge %s, lane %s: %d events are lost: %s",
+                self._edge.decode(), self.name, begin.lost, begin.reason,
+            )  # fmt: skip
 
     def put(self, batch: Batch) -> None:
         """Raises ProtocolError."""
@@ -182,7 +191,7 @@ class Inbox:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            if not opened or self._since_saved < 0:
+            while not opened or self._unsaved_begin:
                 await self._save(closed=False)
                 opened = True
             self.failed = True  # until the append below has ended well
@@ -283,7 +292,12 @@ class Inbox:
             max(self.made, self.lane.durable),
             self.lost,
         )
-        await self._parts.positions.save(self._stream, checkpoint.pack())
+        begun, self._unsaved_begin = self._unsaved_begin, False
+        try:
+            await self._parts.positions.save(self._stream, checkpoint.pack())
+        except BaseException:
+            self._unsaved_begin |= begun
+            raise
         self._saved_at = self._parts.clock.monotonic()
         self._since_saved = 0
         self._closed_on_disk = closed

@@ -17,10 +17,12 @@ from edgeferry.core.errors import (
 )
 from edgeferry.core.record import LogWriter, Record
 from edgeferry.log.codec import schema_id_of
+from edgeferry.sync import sync_pb2 as pb
 from edgeferry.sync.batches import BatchPacker
 from edgeferry.sync.flow import ProtocolError, SendLane
 from edgeferry.sync.inbox import Inbox
 from edgeferry.sync.outbox import Outbox
+from edgeferry.sync.resume import Begin
 from edgeferry.sync.sync_pb2 import Ack, Credit, Frame, Goodbye, Made
 
 _WAIT_MS = 1000
@@ -97,6 +99,7 @@ class Sending:
         self.changed = asyncio.Event()
         self.idle = asyncio.Event()
         self.held_by_schema: int | None = None
+        outbox.session = self.lane
 
     @property
     def name(self) -> str:
@@ -212,6 +215,7 @@ class Link:
         await asyncio.gather(*tasks, return_exceptions=True)
         for sending in self._sending.values():
             await self._keep_once(sending)
+            sending.outbox.session = None
         await asyncio.gather(*(inbox.close(task) for inbox, task in receiving.items()))
 
     def _how_it_ended(self, tasks: Sequence["asyncio.Task[None]"]) -> tuple[SessionEnded, bool]:
@@ -230,6 +234,7 @@ class Link:
             "ack": self._on_ack,
             "credit": self._on_credit,
             "made": self._on_made,
+            "begun": self._on_skip,
         }
         while True:
             frame = await self._stream.read()
@@ -270,6 +275,11 @@ class Link:
         inbox = self._inbox(frame.made.lane)
         inbox.made = max(inbox.made, frame.made.end)
 
+    def _on_skip(self, frame: Frame) -> None:
+        for told in frame.begun.begins:
+            begin = Begin(told.epoch, told.offset, told.lost, told.reason)
+            self._inbox(told.lane).skip(begin)
+
     async def _acknowledge(self, inbox: Inbox) -> None:
         """Apart from the appends: a peer that does not read must not hold one up. What was
         stored while an ack was being written is told by the next one."""
@@ -289,7 +299,11 @@ class Link:
         wait_ms = _LOOK_MS
         while True:
             await sending.room()
-            records = await source.read(lane.next_offset, self._limits.batch_bytes, wait_ms)
+            try:
+                records = await source.read(lane.next_offset, self._limits.batch_bytes, wait_ms)
+            except OffsetOutOfRange:
+                await self._skip(sending)
+                continue
             if not records:
                 sending.idle.set()
                 wait_ms = _WAIT_MS
@@ -305,6 +319,31 @@ class Link:
             await self.send(Frame(batch=packed.batch))
             if packed.size < self._limits.batch_bytes // 2:
                 await asyncio.sleep(_PACE_SECONDS)
+
+    async def _skip(self, sending: Sending) -> None:
+        """Events went from the log before they were sent: the peer is told, once all that was
+        sent is acknowledged, and the session goes on. Raises OffsetOutOfRange."""
+        sending.idle.set()
+        while sending.lane.in_flight:
+            sending.changed.clear()
+            await sending.changed.wait()
+        begin = await sending.outbox.skip(sending.lane)
+        if begin is None:
+            raise OffsetOutOfRange(f"offset {sending.lane.next_offset} of lane {sending.name}")
+        log.error(
+            "lane %s goes on at offset %d: %d events are lost",
+            sending.name,
+            begin.offset,
+            begin.lost,
+        )
+        told = pb.Begin(
+            lane=sending.name,
+            epoch=begin.epoch,
+            offset=begin.offset,
+            lost=begin.lost,
+            reason=begin.reason,
+        )
+        await self.send(Frame(begun=pb.Begun(begins=[told])))
 
     def _before(self, sending: Sending) -> list[Sending]:
         order = list(self._sending.values())

@@ -1,15 +1,19 @@
-"""The sending half of a lane: its log, what it remembers, how far it is."""
+"""The sending half of a lane: its log, what it remembers, how far it is, what it dropped."""
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+import random
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from edgeferry.core.errors import LogUnavailable
 from edgeferry.core.record import Record
 from edgeferry.core.store import Position, PositionStore
 from edgeferry.log.port import GroupReader
+from edgeferry.sync.caps import Figures
+from edgeferry.sync.dropped import DropLedger
 from edgeferry.sync.flow import SendLane
+from edgeferry.sync.outbox_bytes import SampledBytes
 from edgeferry.sync.resume import (
     Begin,
     LogFacts,
@@ -40,6 +44,25 @@ class SendLog(Protocol):
         """Everything below is acknowledged: for trimming and for lag."""
         ...
 
+    async def drop(self, below: int) -> None:
+        """Delete everything below, acknowledged or not."""
+        ...
+
+    async def bytes_from(self, offset: int, end: int) -> tuple[int, bool]:
+        """Bytes of the records from ``offset`` up to the log's ``end``; whether they were
+        counted (else reckoned from samples)."""
+        ...
+
+
+class OutboxTopics(Protocol):
+    """What of ``log.port.Topics`` an outbox needs."""
+
+    async def topic_id(self, topic: str) -> str: ...
+
+    async def drop(self, topic: str, below: Mapping[int, int]) -> int: ...
+
+    async def held_bytes(self, topic: str, partition: int, offset: int) -> int | None: ...
+
 
 class TopicLog:
     """A topic with one partition as a lane's log."""
@@ -50,19 +73,21 @@ class TopicLog:
         *,
         topic: str,
         group: str,
-        topic_id: Callable[[str], Awaitable[str]] | None = None,
+        topics: OutboxTopics,
+        random: Callable[[], float] = random.random,
     ) -> None:
-        """``topic_id``: gives the topic's identity, which changes when it is made anew."""
+        """``random``: chooses where samples are taken, from 0 up to 1."""
         self._reader = reader
-        self._ask_id = topic_id
+        self._topics = topics
         self._topic = topic
         self._topic_id = ""
         self._group = group
         self._reading = asyncio.Lock()  # a reader serves one read of a partition at a time
+        self._sampled = SampledBytes(random)
 
     async def facts(self) -> LogFacts:
-        if self._ask_id is not None and not self._topic_id:
-            self._topic_id = await self._ask_id(self._topic)
+        if not self._topic_id:
+            self._topic_id = await self._topics.topic_id(self._topic)
         ends = (await self._reader.ends(self._topic))[0]
         return LogFacts(ends.start, ends.end, self._topic_id)
 
@@ -73,6 +98,18 @@ class TopicLog:
     async def committed(self, offset: int) -> None:
         await self._reader.commit(self._group, self._topic, {0: offset})
 
+    async def drop(self, below: int) -> None:
+        await self._topics.drop(self._topic, {0: below})
+
+    async def bytes_from(self, offset: int, end: int) -> tuple[int, bool]:
+        held = await self._topics.held_bytes(self._topic, 0, offset)
+        if held is not None:
+            return held, True
+        return await self._sampled.between(offset, end, self._sample)
+
+    async def _sample(self, offset: int, max_bytes: int) -> Sequence[Record]:
+        return await self.read(offset, max_bytes, _HELD_WAIT_MS)
+
 
 class Backlog(NamedTuple):
     """What waits to be acknowledged: events, and the oldest one's time (ms; None: none)."""
@@ -82,7 +119,9 @@ class Backlog(NamedTuple):
 
 
 class Outbox:
-    """One lane that this side sends, over all sessions: one at a time uses it."""
+    """One lane that this side sends, over all sessions: one at a time uses it.
+
+    ``session``: that one's bookkeeping, None where there is none."""
 
     def __init__(self, *, lane: str, log: SendLog, positions: PositionStore, stream: str) -> None:
         """``stream``: the name under which the position store keeps this lane."""
@@ -90,7 +129,10 @@ class Outbox:
         self.log = log
         self._positions = positions
         self._stream = stream
+        self.session: SendLane | None = None
         self._memory: SendMemory | None = None
+        self._ledger: DropLedger | None = None
+        self._changing = asyncio.Lock()  # a drop between a session's facts and its begin
         self._committed = -1
         self._facts = LogFacts(0, 0)
         self._oldest: tuple[int, int] | None = None
@@ -103,28 +145,89 @@ class Outbox:
         return Offer(epoch, self._facts.start, self._facts.end)
 
     async def resume(self, want: Want, peer: str) -> Begin:
-        """Where this session goes on; durable here when the epoch or the peer is new.
+        """Where this session goes on; durable here when the epoch or the peer is new, or
+        events are lost.
 
         Raises LogUnavailable, StoreUnavailable, OffsetOutOfRange."""
-        hashes = {}
-        for offset in offsets_to_check(self._memory, self._facts, want):
-            records = await self.log.read(offset, 1, _HELD_WAIT_MS)
-            if not records:  # a missing hash would pass for a trimmed event
-                raise LogUnavailable(f"the log of lane {self.lane} gives no record at {offset}")
-            if records[0].offset == offset:
-                hashes[offset] = event_hash(records[0].value)
-        begin = resume(self._memory, self._facts, want, peer, hashes)
-        own = self._memory
-        if own is None or (own.epoch, own.peer) != (begin.epoch, peer):
-            await self._remember(
-                SendMemory(begin.epoch, begin.offset, peer, self._facts.log_id, lost=begin.lost)
-            )
-        return begin
+        async with self._changing:
+            self._facts = await self.log.facts()
+            hashes = {}
+            for offset in offsets_to_check(self._memory, self._facts, want):
+                records = await self.log.read(offset, 1, _HELD_WAIT_MS)
+                if not records:  # a missing hash would pass for a trimmed event
+                    raise LogUnavailable(f"the log of lane {self.lane} gives no record at {offset}")
+                if records[0].offset == offset:
+                    hashes[offset] = event_hash(records[0].value)
+            begin = resume(self._memory, self._facts, want, peer, hashes)
+            await self._began(want, begin)
+            own = self._memory
+            if own is None or (own.epoch, own.peer) != (begin.epoch, peer):
+                await self._remember(
+                    SendMemory(begin.epoch, begin.offset, peer, self._facts.log_id, lost=begin.lost)
+                )
+            return begin
+
+    async def skip(self, lane: SendLane) -> Begin | None:
+        """The session goes on above what was dropped; None when nothing was. Everything that
+        it had sent is acknowledged. Raises LogUnavailable, StoreUnavailable."""
+        async with self._changing:
+            self._facts = await self.log.facts()
+            if self._facts.start <= lane.next_offset:
+                return None
+            begin = lane.beginning_at(self._facts.start)
+            await self._began(Want(lane.epoch, lane.acked, lane.acked), begin)
+            lane.skip(begin)
+            return begin
+
+    async def _began(self, want: Want, begin: Begin) -> None:
+        before = await self._standing(self._facts)
+        ledger = before.began(want, begin, self._facts)
+        if ledger.total or before.total:
+            await self._note(ledger)
 
     async def acked(self, offset: int, last: bytes) -> None:
         """Keep how far the receiver is. Raises LogUnavailable, StoreUnavailable."""
-        if self._memory is not None and (self._memory.acked, self._committed) != (offset, offset):
-            await self._remember(self._memory._replace(acked=offset, last=last))
+        async with self._changing:
+            if self._memory is None:
+                return
+            if (self._memory.acked, self._committed) != (offset, offset):
+                await self._remember(self._memory._replace(acked=offset, last=last))
+            if self._ledger is not None and self._ledger.total:
+                await self._note(self._ledger.acked(self._memory.epoch, offset))
+
+    async def drop(self, below: int) -> int:
+        """Delete the events below an offset, acknowledged or not; how many were not, as far as
+        is known here. Raises LogUnavailable, StoreUnavailable."""
+        async with self._changing:
+            facts = await self.log.facts()
+            before = await self._standing(facts)
+            ledger = before.dropping(await self._acked(), min(below, facts.end), facts)
+            # Noted before it is done: what a crash leaves undone, ``standing`` takes back.
+            await self._note(ledger)
+            await self.log.drop(min(below, facts.end))
+            return ledger.total - before.total
+
+    async def dropped(self) -> DropLedger:
+        """Raises LogUnavailable, StoreUnavailable."""
+        return await self._standing(await self.log.facts())
+
+    @property
+    def lost(self) -> int:
+        """Events that the receiver has been told of as lost, ever."""
+        return self._ledger.reported if self._ledger else 0
+
+    async def _standing(self, facts: LogFacts) -> DropLedger:
+        if self._ledger is None:
+            self._ledger = _ledger(await self._positions.load(f"{self._stream}/dropped"))
+        return self._ledger.standing(facts)
+
+    async def _note(self, ledger: DropLedger) -> None:
+        if ledger != self._ledger:
+            detail = json.dumps(ledger._asdict())
+            await self._positions.save(
+                f"{self._stream}/dropped", Position(0, ledger.total, "", detail)
+            )
+            self._ledger = ledger
 
     async def _remember(self, memory: SendMemory) -> None:
         detail = json.dumps(
@@ -147,23 +250,55 @@ class Outbox:
         """Epoch and acked offset as last kept."""
         return (self._memory.epoch, self._memory.acked) if self._memory else (0, 0)
 
+    def forget(self) -> None:
+        """Ask the store anew: another process has this lane's sessions."""
+        self._memory = self._ledger = None
+
     async def backlog(self, lane: SendLane | None) -> Backlog:
         """``lane`` is this lane's session, None where there is none.
 
         Raises LogUnavailable, StoreUnavailable, OffsetOutOfRange."""
-        if lane is None and self._memory is None:
-            self._memory = _memory(await self._positions.load(self._stream))
         facts = await self.log.facts()
-        acked = max(lane.acked if lane else self.remembered[1], facts.start)
+        acked = max(lane.acked if lane else await self._acked(), facts.start)
         if acked >= facts.end:
             return Backlog(0, None)
-        depth = facts.end - acked
+        return Backlog(facts.end - acked, await self._oldest_ms(acked, lane))
+
+    async def figures(self) -> Figures:
+        """Raises LogUnavailable, StoreUnavailable, OffsetOutOfRange."""
+        facts = await self.log.facts()
+        acked = min(max(await self._acked(), facts.start), facts.end)
+        size, measured = await self.bytes_from(acked, facts.end)
+        oldest_ms = await self._oldest_ms(acked, self.session) if acked < facts.end else None
+        dropped = (await self._standing(facts)).total
+        return Figures(acked, facts.end, size, measured, oldest_ms, dropped)
+
+    async def _acked(self) -> int:
+        if self.session is not None:
+            return self.session.acked
+        if self._memory is None:
+            self._memory = _memory(await self._positions.load(self._stream))
+        return self.remembered[1]
+
+    async def _oldest_ms(self, acked: int, lane: SendLane | None) -> int | None:
         if lane is not None and lane.oldest_ms is not None:
-            return Backlog(depth, lane.oldest_ms)
+            return lane.oldest_ms
         if self._oldest is None or self._oldest[0] != acked:
-            records = await self.log.read(acked, 1, _HELD_WAIT_MS)
-            self._oldest = (acked, records[0].timestamp) if records else None
-        return Backlog(depth, self._oldest[1] if self._oldest else None)
+            self._oldest = None
+            if (found := await self.appended_ms(acked)) is not None:
+                self._oldest = (acked, found)
+        return self._oldest[1] if self._oldest else None
+
+    async def bytes_from(self, offset: int, end: int) -> tuple[int, bool]:
+        """See ``SendLog.bytes_from``. Raises LogUnavailable, OffsetOutOfRange."""
+        return await self.log.bytes_from(offset, end)
+
+    async def appended_ms(self, offset: int) -> int | None:
+        """When the record at ``offset`` was appended; None when the log gives none there.
+
+        Raises LogUnavailable, OffsetOutOfRange."""
+        records = await self.log.read(offset, 1, _HELD_WAIT_MS)
+        return records[0].timestamp if records else None
 
 
 def _memory(position: Position | None) -> SendMemory | None:
@@ -178,3 +313,7 @@ def _memory(position: Position | None) -> SendMemory | None:
         last=bytes.fromhex(detail["last"]),
         lost=detail["lost"],
     )
+
+
+def _ledger(position: Position | None) -> DropLedger:
+    return DropLedger(**json.loads(position.detail)) if position else DropLedger()

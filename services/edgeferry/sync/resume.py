@@ -7,7 +7,9 @@ a backup) or when the receiver has lost its memory.
 
 import hashlib
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
+
+LOST: Final = "events lost: the log no longer held them"
 
 Reason = Literal[
     "first contact",
@@ -122,7 +124,7 @@ def resume(
 
 def _begin(epoch: int, offset: int, log: LogFacts, lost: int, reason: Reason) -> Begin:
     if lost:
-        reason = "events lost: the log no longer held them"
+        reason = LOST
     return Begin(epoch, max(offset, log.start), lost, reason)
 
 

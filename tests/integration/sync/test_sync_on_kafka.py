@@ -51,6 +51,7 @@ class Sites:
         self.stores = stores
         self.clock = SystemClock()
         self.writer, self.reader = KafkaWriter(kafka, self.clock), KafkaReader(kafka)
+        self.topics = KafkaTopics(kafka)
         tls = ensure_dev_authority(folder / "tls", self.clock)
         edge, secret = add_edge(folder / "edges.json", "one")
         self.edge_id = edge.id
@@ -104,7 +105,12 @@ class Sites:
         outboxes = [
             Outbox(
                 lane=lane,
-                log=TopicLog(self.reader, topic=f"{self.edge}.{lane}", group=f"{self.edge}.sync"),
+                log=TopicLog(
+                    self.reader,
+                    topic=f"{self.edge}.{lane}",
+                    group=f"{self.edge}.sync",
+                    topics=self.topics,
+                ),
                 positions=positions,
                 stream=f"outbox/{lane}",
             )

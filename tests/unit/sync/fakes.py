@@ -16,6 +16,7 @@ from edgeferry.core.errors import (
 )
 from edgeferry.core.record import Outgoing, PartitionEnds, Record
 from edgeferry.core.store import Position
+from edgeferry.sync.outbox_bytes import record_bytes
 
 
 class MemoryLog:
@@ -146,6 +147,33 @@ class MemoryReader:
     def _check(self) -> None:
         if self.away:
             raise LogUnavailable("the log is away")
+
+
+class MemoryTopics:
+    """``counts``: whether the log keeps count of bytes."""
+
+    def __init__(self, log: MemoryLog, *, counts: bool = True) -> None:
+        self._log = log
+        self._counts = counts
+        self.away = False
+
+    async def topic_id(self, topic: str) -> str:
+        return f"id of {topic}"
+
+    async def drop(self, topic: str, below: Mapping[int, int]) -> int:
+        if self.away:
+            raise LogUnavailable("the log is away")
+        count = 0
+        for partition, offset in below.items():
+            start = self._log.starts.get((topic, partition), 0)
+            count += max(0, offset - start)
+            self._log.trim(topic, partition, max(start, offset))
+        return count
+
+    async def held_bytes(self, topic: str, partition: int, offset: int) -> int | None:
+        if not self._counts:
+            return None
+        return sum(map(record_bytes, self._log.partitions[topic][partition][offset:]))
 
 
 class MemoryPositions:

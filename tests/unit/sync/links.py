@@ -17,7 +17,13 @@ from edgeferry.sync.lanes import UP
 from edgeferry.sync.outbox import Outbox, TopicLog
 from edgeferry.sync.recovery import origin_of
 from edgeferry.sync.sessions import CloudSyncParts, no_lanes_down
-from tests.unit.sync.fakes import MemoryLog, MemoryPositions, MemoryReader, MemoryWriter
+from tests.unit.sync.fakes import (
+    MemoryLog,
+    MemoryPositions,
+    MemoryReader,
+    MemoryTopics,
+    MemoryWriter,
+)
 
 FAST = Backoff(first=0.02, longest=0.1)
 TOPICS = ("cloud-events", "cloud-events-ts", "edge-events", "edge-events-ts", "dead-letters")
@@ -38,6 +44,7 @@ class Site:
         self.clock = SystemClock()
         self.log = MemoryLog(self.clock)
         self.reader = MemoryReader(self.log)
+        self.topics = MemoryTopics(self.log)
         self.positions = MemoryPositions()
         self.max_record_bytes = 1_000_000
         self.writers: list[MemoryWriter] = []
@@ -54,7 +61,12 @@ class Site:
         )
 
     def outbox(self, lane: str) -> Outbox:
-        log = TopicLog(self.reader, topic=f"{self.name}.{lane}", group=f"{self.name}.sync")
+        log = TopicLog(
+            self.reader,
+            topic=f"{self.name}.{lane}",
+            group=f"{self.name}.sync",
+            topics=self.topics,
+        )
         return Outbox(lane=lane, log=log, positions=self.positions, stream=f"outbox/{lane}")
 
     def produce(self, lane: str, numbers: Sequence[int], keys: int = 4) -> None:
