@@ -28,6 +28,8 @@ RELEASED = {
     4: ("AttributeChange", 1, "1407012ea438878f"),
     5: ("DeadLetter", 1, "5a5e83fb15fd799f"),
     6: ("KvEntry", 1, "9ca0a41e603119ec"),
+    7: ("EntityChange", 1, "e15099ce36075f27"),
+    8: ("RpcChange", 1, "495c8343f9665683"),
 }
 """Every id ever given, and the digest of its schema. Lines are added, never changed."""
 

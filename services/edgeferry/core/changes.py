@@ -1,0 +1,116 @@
+"""Wishes to change what is known of an entity: attributes, the entity itself, commands.
+
+All of one entity stand in one partition of ``<site>.attribute-changes``, so one owner
+decides them in one order: a change, an assignment and the snapshot of that assignment
+cannot pass each other. Published first, applied by the attributes service, then answered.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, Protocol
+
+from edgeferry.core.errors import Later
+from edgeferry.core.kv import Scope, Value
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeChange:
+    """versions: of the keys that have one already, as those from the other site; the service
+    gives the others theirs. origin: site id of who decided. created_time: of the data (ms)."""
+
+    id: str
+    tenant_id: str
+    entity_type: str
+    entity_id: str
+    scope: Scope
+    origin: str
+    created_time: int
+    upserts: Mapping[str, Value] = field(default_factory=dict)
+    deletes: Sequence[str] = ()
+    versions: Mapping[str, int] = field(default_factory=dict)
+
+
+class EntityAction(StrEnum):
+    SAVED = "SAVED"
+    DELETED = "DELETED"
+    CREDENTIALS = "CREDENTIALS"
+    ASSIGNED = "ASSIGNED_TO_EDGE"
+    UNASSIGNED = "UNASSIGNED_FROM_EDGE"
+    SNAPSHOT = "SNAPSHOT"
+    """Send the edge all of the entity again."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntityChange:
+    """body: JSON text of the entity or its credentials. edge_id: of assignments, snapshots.
+    version: 0 where it is to be given."""
+
+    id: str
+    tenant_id: str
+    entity_type: str
+    entity_id: str
+    action: EntityAction
+    origin: str
+    created_time: int
+    edge_id: str = ""
+    body: str = ""
+    version: int = 0
+
+
+class RpcStatus(StrEnum):
+    """States of a command; the names are an interface (semantics of the field, 7.4)."""
+
+    QUEUED = "QUEUED"
+    SENT = "SENT"
+    DELIVERED = "DELIVERED"
+    SUCCESSFUL = "SUCCESSFUL"
+    TIMEOUT = "TIMEOUT"
+    EXPIRED = "EXPIRED"
+    FAILED = "FAILED"
+    DELETED = "DELETED"
+
+
+RPC_RANKS: Final[Mapping[RpcStatus, int]] = {
+    RpcStatus.QUEUED: 0,
+    RpcStatus.SENT: 1,
+    RpcStatus.DELIVERED: 2,
+    RpcStatus.TIMEOUT: 3,
+    RpcStatus.EXPIRED: 3,
+    RpcStatus.FAILED: 3,
+    RpcStatus.SUCCESSFUL: 4,
+    RpcStatus.DELETED: 5,
+}
+"""A state never gives way to one of a lower or equal rank: repeats and late news change
+nothing. (An answer that comes after the time-out is kept: the command was executed.)"""
+
+
+@dataclass(frozen=True, slots=True)
+class RpcChange:
+    """body: JSON text; of QUEUED the request, else the response or the error."""
+
+    id: str
+    tenant_id: str
+    device_id: str
+    rpc_id: str
+    status: RpcStatus
+    origin: str
+    created_time: int
+    body: str = ""
+
+
+Change = AttributeChange | EntityChange | RpcChange
+
+
+class NotAppliedYet(Later):
+    """The change is durable and will be applied, but was not within the given time."""
+
+
+class Changes(Protocol):
+    """How API, gateway, nodes and sync change anything."""
+
+    async def submit(self, changes: Sequence[Change]) -> None:
+        """Return when all are applied: a read after this sees them.
+
+        Raises LogUnavailable (nothing is promised), NotAppliedYet (durable), RecordTooLarge."""
+        ...
