@@ -61,6 +61,11 @@ class Stamps:
         self._next = stamp + max(width, 1)
         return stamp
 
+    @property
+    def next(self) -> int:
+        """Above every stamp that was taken or seen."""
+        return self._next
+
     def observe(self, stamp: int) -> None:
         """Move past a stamp seen from elsewhere."""
         if stamp >= self._next:

@@ -1,13 +1,15 @@
 """What the gateway takes from the process around it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from edgeferry.core.admission import Admission
 from edgeferry.core.clock import Clock, Stamps
 from edgeferry.core.ids import MessageIds
 from edgeferry.core.record import LogWriter
 from edgeferry.core.values import PayloadLimits
 from edgeferry.gateway.devices import Devices
 from edgeferry.gateway.metrics import GatewayMetrics
+from edgeferry.gateway.rates import RateLimits, Unlimited
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,3 +23,5 @@ class GatewayContext:
     ids: MessageIds
     limits: PayloadLimits
     metrics: GatewayMetrics
+    admission: Admission = field(default_factory=Admission)
+    rates: RateLimits = field(default_factory=Unlimited)

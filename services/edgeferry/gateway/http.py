@@ -6,13 +6,15 @@
 from collections.abc import Callable
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from edgeferry.core.admission import Lane
 from edgeferry.core.errors import InvalidPayload, LogUnavailable, PayloadTooLarge, RecordTooLarge
 from edgeferry.core.record import Outgoing
 from edgeferry.gateway.appender import weight
 from edgeferry.gateway.devices import Device
+from edgeferry.gateway.gate import RATE, NotTaken
 from edgeferry.gateway.server import Gateway
 
 APPEND_SECONDS = 5.0
@@ -23,21 +25,21 @@ MakeRecords = Callable[[Device, bytes], list[Outgoing]]
 
 
 def http_routes(gateway: Gateway) -> list[Route]:
-    """Routes that answer 200, 400 (with the reason), 401, 413, or 503 with Retry-After."""
+    """Routes that answer 200, 400 (with the reason), 401, 413, 429 or 503 with Retry-After."""
     return [
-        _route(gateway, "telemetry", gateway.records.telemetry),
-        _route(gateway, "attributes", gateway.records.attributes),
+        _route(gateway, "telemetry", "telemetry", gateway.records.telemetry),
+        _route(gateway, "attributes", "general", gateway.records.attributes),
     ]
 
 
-def _route(gateway: Gateway, name: str, make: MakeRecords) -> Route:
+def _route(gateway: Gateway, name: str, lane: Lane, make: MakeRecords) -> Route:
     async def post(request: Request) -> Response:
-        return await _post(gateway, request, make)
+        return await _post(gateway, request, lane, make)
 
     return Route(f"/api/v1/{{token}}/{name}", post, methods=["POST"], name=f"device_{name}")
 
 
-async def _post(gateway: Gateway, request: Request, make: MakeRecords) -> Response:
+async def _post(gateway: Gateway, request: Request, lane: Lane, make: MakeRecords) -> Response:
     metrics = gateway.context.metrics
     device = gateway.context.devices.find(request.path_params["token"])
     if device is None:
@@ -47,10 +49,15 @@ async def _post(gateway: Gateway, request: Request, make: MakeRecords) -> Respon
         metrics.rejected("http", "busy")
         return _away("too much waits for the log")
     try:
+        gateway.gate.room(lane)
         payload = await _body(request, gateway.context.limits.payload_bytes)
+        gateway.gate.pass_or_refuse(device.id, len(payload))
         records = make(device, payload)
         size = weight(len(payload), len(records))
         await gateway.appender.append(records, size, APPEND_SECONDS)
+    except NotTaken as refused:
+        metrics.rejected("http", refused.word)
+        return _not_taken(refused)
     except (PayloadTooLarge, RecordTooLarge) as error:
         metrics.rejected("http", "too_large")
         return PlainTextResponse(str(error), status_code=413, headers=_CLOSE)
@@ -80,6 +87,18 @@ async def _body(request: Request, limit: int) -> bytes:
             raise PayloadTooLarge(f"the payload is above the limit of {limit} bytes")
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+def _not_taken(refused: NotTaken) -> Response:
+    # without room the body was not even read
+    status, close = (429, {}) if refused.word == RATE else (503, _CLOSE)
+    body = {
+        "status": status,
+        "reason": refused.word,
+        "message": f"not stored: {refused.text}",
+        "retryAfterSeconds": refused.retry_after,
+    }
+    return JSONResponse(body, status, {"Retry-After": str(refused.retry_after), **close})
 
 
 def _away(text: str) -> Response:

@@ -18,6 +18,10 @@ class GatewayMetrics(Protocol):
         """A payload, a connection or a whole session was refused, for a word's reason."""
         ...
 
+    def slowed(self) -> None:
+        """A connection is not read for a while, as its messages come too fast."""
+        ...
+
     def dead_lettered(self, reason: str) -> None:
         """A payload became a dead letter, as its sender could not be told."""
         ...
@@ -60,6 +64,11 @@ class PrometheusGatewayMetrics:
             ["transport", "reason"],
             registry=registry,
         )
+        self._slowed = Counter(
+            "edgeferry_gateway_slowed",
+            "Times that a connection was not read as its messages came too fast",
+            registry=registry,
+        )
         self._dead_letters = Counter(
             "edgeferry_gateway_dead_letters",
             "Payloads that became dead letters",
@@ -90,6 +99,9 @@ class PrometheusGatewayMetrics:
 
     def rejected(self, transport: Transport, reason: str) -> None:
         self._rejected.labels(transport, reason).inc()
+
+    def slowed(self) -> None:
+        self._slowed.inc()
 
     def dead_lettered(self, reason: str) -> None:
         self._dead_letters.labels(reason).inc()

@@ -8,6 +8,7 @@ import ssl
 from edgeferry.core.errors import InvalidSettings
 from edgeferry.gateway.appender import Appender, AppendRules
 from edgeferry.gateway.context import GatewayContext
+from edgeferry.gateway.gate import Gate
 from edgeferry.gateway.mqtt.connection import Connection, Parts, Sessions
 from edgeferry.gateway.mqtt.packets import Reason
 from edgeferry.gateway.records import Records
@@ -38,6 +39,7 @@ class Gateway:
     ) -> None:
         self.context = context
         self.records = Records(context)
+        self.gate = Gate(context)
         self.appender = Appender(
             writer=context.writer, clock=context.clock, metrics=context.metrics, rules=rules
         )
@@ -62,7 +64,7 @@ class Gateway:
     async def start(self) -> None:
         """Raises InvalidSettings when the devices file or the address cannot be used."""
         self.context.devices.load()
-        parts = Parts(self.context, self.records, self.appender, self._sessions)
+        parts = Parts(self.context, self.records, self.appender, self.gate, self._sessions)
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(
@@ -114,6 +116,7 @@ class Gateway:
     async def check(self) -> None:
         """What is due every second: give up, end silent connections, follow the devices file."""
         self.appender.check()
+        self.gate.tidy()
         now = self.context.clock.monotonic()
         for connection in list(self._sessions.all):
             connection.check(now)

@@ -71,12 +71,16 @@ class CountedMetrics:
     open: int = 0
     durable: int = 0
     retries: int = 0
+    slow: int = 0
 
     def received(self, transport: Transport, payloads: int, size: int) -> None:
         self.payloads += payloads
 
     def rejected(self, transport: Transport, reason: str) -> None:
         self.rejections.append(reason)
+
+    def slowed(self) -> None:
+        self.slow += 1
 
     def dead_lettered(self, reason: str) -> None:
         self.dead.append(reason)

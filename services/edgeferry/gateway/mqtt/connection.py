@@ -10,10 +10,13 @@ import socket
 from dataclasses import dataclass, field
 from typing import Final, cast
 
+from edgeferry.core.admission import Lane
 from edgeferry.core.errors import EdgeferryError, InvalidPayload, PayloadTooLarge
 from edgeferry.core.record import Outgoing
 from edgeferry.gateway.appender import Appender, weight
 from edgeferry.gateway.context import GatewayContext
+from edgeferry.gateway.devices import Device
+from edgeferry.gateway.gate import Gate, NotTaken
 from edgeferry.gateway.mqtt.decoder import Decoder
 from edgeferry.gateway.mqtt.packets import (
     V5,
@@ -36,7 +39,12 @@ WINDOW_PUBLISHES: Final = 1024
 an MQTT 5 client that breaks it is told so."""
 WINDOW_BYTES: Final = 4 * 1024 * 1024
 
-_WINDOW, _PROCESS, _WRITE, _CLOSED = 1, 2, 4, 8
+REFUSED_SECONDS: Final = 2.0
+"""Before a 3.1.1 client that was refused is disconnected: it will be back at once."""
+SLOWEST_SECONDS: Final = 60.0
+
+_WINDOW, _PROCESS, _WRITE, _CLOSED, _RATE, _REFUSED = 1, 2, 4, 8, 16, 32
+_LANES: Final[dict[str, Lane]] = {TELEMETRY: "telemetry", ATTRIBUTES: "general"}
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +80,7 @@ class Parts:
     context: GatewayContext
     records: Records
     appender: Appender
+    gate: Gate
     sessions: Sessions
 
 
@@ -96,6 +105,7 @@ class Connection(asyncio.Protocol):
         self._context = context
         self._records = parts.records
         self._appender = parts.appender
+        self._gate = parts.gate
         self._sessions = parts.sessions
         self._monotonic = context.clock.monotonic
         self._decoder = Decoder(maximum_packet)
@@ -112,6 +122,8 @@ class Connection(asyncio.Protocol):
         self._waiting_bytes = 0
         self._opened = self._heard = self._monotonic()
         self._ended: float | None = None
+        self._refused: tuple[float, NotTaken] | None = None
+        self._slowed: asyncio.TimerHandle | None = None
 
     # --- asyncio.Protocol
 
@@ -126,6 +138,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._held |= _CLOSED
+        if self._slowed is not None:
+            self._slowed.cancel()
         device = self._session.device
         self._sessions.closed(self, device.id if device else "", self._session.client_id)
         self._context.metrics.connections(-1)
@@ -151,6 +165,10 @@ class Connection(asyncio.Protocol):
         elif self._session.device is None:
             if now - self._opened > CONNECT_SECONDS:
                 self.end(Reason.KEEP_ALIVE_TIMEOUT, "no CONNECT came")
+        elif self._refused is not None:
+            since, refused = self._refused
+            if now - since >= REFUSED_SECONDS and not self._waiting_publishes:
+                self.end(Reason.QUOTA_EXCEEDED, refused.text)
         else:
             patience = self._session.keep_alive * KEEP_ALIVE_FACTOR
             # while we do not read, we cannot hear
@@ -225,11 +243,17 @@ class Connection(asyncio.Protocol):
         topic = session.admit(packet)
         payload = packet.payload
         before = len(batch.records)
+        device = session.device
+        assert device is not None
+        try:
+            self._gate.room(_LANES.get(topic, "general"))
+            self._keep_pace(packet, device)
+        except NotTaken as refused:
+            self._turn_away(packet, refused, batch)
+            return
         batch.publishes += 1
         if packet.qos:
             batch.with_ack += 1
-        device = session.device
-        assert device is not None
         try:
             if topic == TELEMETRY:
                 batch.records += self._records.telemetry(device, payload)
@@ -249,6 +273,36 @@ class Connection(asyncio.Protocol):
         self._waiting_bytes += size
         if self._waiting_publishes >= WINDOW_PUBLISHES or self._waiting_bytes >= WINDOW_BYTES:
             self._hold(_WINDOW)
+
+    def _keep_pace(self, packet: Publish, device: Device) -> None:
+        """Raises NotTaken for a sender that can be told; another is not read for a while."""
+        size = len(packet.payload)
+        if self._session.can_tell(packet):
+            self._gate.pass_or_refuse(device.id, size)
+            return
+        wait = self._gate.pass_and_wait(device.id, size)
+        if wait:
+            self._context.metrics.slowed()
+            self._hold(_RATE)
+            self._slowed = asyncio.get_running_loop().call_later(
+                min(wait, SLOWEST_SECONDS), self._release, _RATE
+            )
+
+    def _turn_away(self, packet: Publish, refused: NotTaken, batch: _Batch) -> None:
+        """Nothing of it is kept, and no acknowledgement says so: MQTT 5 has a reason for that;
+        with 3.1.1 the connection ends, after what was sent before has been acknowledged."""
+        self._context.metrics.rejected("mqtt", refused.word)
+        if not packet.qos:
+            return
+        batch.publishes += 1
+        batch.with_ack += 1
+        self._waiting_publishes += 1
+        told = self._session.refusal(packet, Reason.QUOTA_EXCEEDED, refused.text)
+        if told:
+            batch.acks += told
+        else:
+            self._refused = (self._monotonic(), refused)
+            self._hold(_REFUSED)
 
     def _refuse(self, packet: Publish, topic: str, error: InvalidPayload, batch: _Batch) -> None:
         """Tell the sender; where it cannot be told, keep the payload as a dead letter."""
@@ -294,7 +348,7 @@ class Connection(asyncio.Protocol):
     # --- flow
 
     def _can_serve(self) -> bool:
-        return self._appender.available and not self._appender.full
+        return self._appender.available and not self._appender.full and self._gate.open
 
     def _hold(self, why: int) -> None:
         if not self._held and self._transport is not None:

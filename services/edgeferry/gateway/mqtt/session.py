@@ -136,9 +136,13 @@ class Session:
         """PUBACK, or nothing for QoS 0."""
         return puback(self.version, packet.packet_id) if packet.qos else b""
 
+    def can_tell(self, packet: Publish) -> bool:
+        """Whether a refusal of this publish can reach its sender."""
+        return self.version == V5 and packet.qos > 0
+
     def refusal(self, packet: Publish, reason: Reason, text: str) -> bytes:
         """PUBACK with a reason, or nothing when this client cannot be told (3.1.1, QoS 0)."""
-        if self.version != V5 or not packet.qos:
+        if not self.can_tell(packet):
             return b""
         properties = self._reason(text) if self._reasons else NO_PROPERTIES
         return puback(self.version, packet.packet_id, reason, properties)
@@ -169,7 +173,9 @@ class Session:
                 Reason.NOT_AUTHORIZED, "the user name has to be the access token of a device"
             )
         if not self._available():
-            return self._turned_away(Reason.SERVER_UNAVAILABLE, "the log is away: try again later")
+            return self._turned_away(
+                Reason.SERVER_UNAVAILABLE, "nothing can be stored now: try later"
+            )
         self.client_id = packet.client_id or self._new_client_id()
         self.keep_alive = packet.keep_alive
         self.device = device
