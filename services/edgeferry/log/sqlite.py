@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,14 +11,9 @@ from typing import Literal, NamedTuple
 from edgeferry.core.clock import Clock
 from edgeferry.core.errors import EdgeferryError, LogUnavailable, OffsetOutOfRange
 from edgeferry.core.record import Outgoing, PartitionEnds, Record, Span
-from edgeferry.log.keys import KeyHashes
-from edgeferry.log.limits import (
-    MAX_DEAD_LETTER_BYTES,
-    MAX_RECORD_BYTES,
-    MAX_WHOLE_BYTES,
-    is_dead_letters,
-    too_large,
-)
+from edgeferry.log.limits import MAX_RECORD_BYTES
+from edgeferry.log.separate_writer import SeparateWriter
+from edgeferry.log.sqlite_append import Preparation
 from edgeferry.log.sqlite_file import FileLock, meaning_of, open_as_owner, open_beside
 from edgeferry.log.sqlite_reader import SqliteLogReader
 from edgeferry.log.sqlite_records import HeadersCodec
@@ -74,11 +68,8 @@ class SqliteLog(SqliteTopics):
             reader=SqliteLogReader(path, codec),
         )
         self._clock = clock
-        self._max_record_bytes = max_record_bytes
+        self._preparation = Preparation(codec, max_record_bytes)
         self._lock = FileLock(folder / LOCK)
-        self._hash = KeyHashes()
-        self._turns = itertools.count()
-        self._codec = codec
         self._tails = TailCache()
         self._known = State()
         self._listeners: dict[str, set[asyncio.Event]] = {}
@@ -97,13 +88,13 @@ class SqliteLog(SqliteTopics):
     def topics(self) -> "SqliteLog":
         return self
 
-    def new_writer(self) -> "SeparateWriter":
+    def new_writer(self) -> SeparateWriter:
         """See ``Log.new_writer``."""
         return SeparateWriter(self)
 
     @property
     def max_record_bytes(self) -> int:
-        return self._max_record_bytes
+        return self._preparation.max_record_bytes
 
     async def start(self) -> None:
         """Raises LogUnusable (Stop): no right to write, owned by another process, damaged,
@@ -170,36 +161,8 @@ class SqliteLog(SqliteTopics):
 
     def _prepared(self, records: Sequence[Outgoing]) -> Append:
         """Raises RecordTooLarge, LogUnavailable."""
-        topics = self._state().topics
-        encode, limit = self._codec.encode, self._max_record_bytes
-        job = Append()
-        rows, whole = job.rows, 0
-        for topic, key, value, headers in records:
-            if topic not in topics:
-                self._known.topic(topic)
-            size = len(value)
-            encoded = encode(headers)
-            if size > limit and not is_dead_letters(topic):
-                raise too_large(topic, size, limit)
-            size += len(encoded) if key is None else len(encoded) + len(key)
-            if size > MAX_WHOLE_BYTES:
-                most = MAX_DEAD_LETTER_BYTES if is_dead_letters(topic) else MAX_WHOLE_BYTES
-                if size > most:
-                    raise too_large(topic, size, most)
-            count = topics[topic].partitions
-            if count == 1:
-                partition = 0
-            elif key is None:
-                partition = next(self._turns) % count
-            else:
-                partition = self._hash(key) % count
-            of_partition = rows.get((topic, partition))
-            if of_partition is None:
-                of_partition = rows[topic, partition] = []
-            of_partition.append((key, encoded, value, tuple(headers), size))
-            whole += size + ROW_BYTES
-        job.bytes = whole
-        return job
+        rows, size = self._preparation.rows(records, self._state().topics)
+        return Append(rows, size + ROW_BYTES * len(records))
 
     async def ends(self, topic: str) -> Mapping[int, PartitionEnds]:
         """See ``LogReader.ends``."""
@@ -286,6 +249,14 @@ class SqliteLog(SqliteTopics):
             if name == group
         }
 
+    def groups_of(self, topic: str) -> Mapping[str, Mapping[int, int]]:
+        """Committed offsets by partition, of every group that has some in a topic."""
+        found: dict[str, dict[int, int]] = {}
+        for (group, name, partition), offset in self._state().committed.items():
+            if name == topic:
+                found.setdefault(group, {})[partition] = offset
+        return found
+
     def listen(self, topics: Iterable[str], event: asyncio.Event) -> None:
         """Set ``event`` whenever records of these topics became durable."""
         for topic in topics:
@@ -297,9 +268,14 @@ class SqliteLog(SqliteTopics):
             if not events:
                 del self._listeners[topic]
 
+    @property
+    def problem(self) -> str:
+        """Why nothing can be written, and what to do; empty while all is well."""
+        return self._writer.problem
+
     async def ping(self) -> None:
-        """Raises LogUnavailable, LogUnusable with what the last transaction failed of."""
-        await self._writer.write(Change(lambda t: None))
+        """After a failure it tries to write. Raises LogUnavailable, LogUnusable."""
+        await self._writer.write(Change(_write_something if self.problem else _look))
 
     def stats(self) -> LogStats:
         """Raises LogUnavailable."""
@@ -338,20 +314,20 @@ class SqliteLog(SqliteTopics):
             self._known = state
 
     def _publish(self, state: State, appended: Mapping[At, Appended]) -> None:
-        before, self._known = self._known, state
-        for at, records in appended.items():
-            self._tails.add(at, records)
-        changed = {
-            topic
-            for (topic, partition), bounds in state.bounds.items()
-            if (known := before.bounds.get((topic, partition))) is None or known.end != bounds.end
-        }
+        before, self._known = self._known.bounds, state
+        changed = {topic for topic, _ in state.bounds.keys() - before.keys()}
+        for at, known in before.items():
+            bounds = state.bounds.get(at)
+            if bounds is not known:
+                if bounds is None or bounds.place != known.place:
+                    self._tails.drop(at)
+                changed.add(at[0])
+        if self._owner:
+            for at, records in appended.items():
+                self._tails.add(at, records)
         self._wake(changed & self._listeners.keys())
-        for at in before.bounds.keys() - state.bounds.keys():
-            self._tails.drop(at)
-            self._wake({at[0]} & self._listeners.keys())
 
-    def _wake(self, topics: "Mapping[str, object] | set[str]") -> None:
+    def _wake(self, topics: Iterable[str]) -> None:
         for topic in topics:
             for event in self._listeners[topic]:
                 event.set()
@@ -360,7 +336,9 @@ class SqliteLog(SqliteTopics):
         """What a broker does by itself: notice what tools have appended, delete what is older
         than its topic's retention."""
         expired_ms = 0
+        said = ""
         while True:
+            problem = ""
             try:
                 await self.ping()
                 now_ms = self._clock.now_ms()
@@ -368,33 +346,16 @@ class SqliteLog(SqliteTopics):
                     await self.expire(now_ms)
                     expired_ms = now_ms
             except EdgeferryError as error:
-                log.warning("looking after the log failed, will be tried again: %s", error)
+                problem = str(error)
+            if problem and problem != said:
+                log.warning("looking after the log failed, will be tried again: %s", problem)
+            said = problem
             await asyncio.sleep(_POLL_SECONDS)
 
 
-class SeparateWriter:
-    """A writer of one's own on a shared log: nothing of it is under way after ``stop``."""
+def _look(transaction: Transaction) -> None:
+    """Its beginning is all that is wanted: it notices what others have written."""
 
-    def __init__(self, shared: SqliteLog) -> None:
-        self._log = shared
-        self._under_way: set[asyncio.Future[None]] = set()
-        self._closing = False
 
-    @property
-    def max_record_bytes(self) -> int:
-        return self._log.max_record_bytes
-
-    async def append(self, records: Sequence[Outgoing]) -> None:
-        """See ``LogWriter.append``."""
-        if self._closing:
-            raise LogUnavailable("the log is closing")
-        append = asyncio.ensure_future(self._log.append(records))
-        self._under_way.add(append)
-        append.add_done_callback(self._under_way.discard)
-        await asyncio.shield(append)
-
-    async def stop(self) -> None:
-        """Appends that come later are refused."""
-        self._closing = True
-        if self._under_way:
-            await asyncio.wait(self._under_way)
+def _write_something(transaction: Transaction) -> None:
+    transaction.execute("UPDATE topics SET value = value")

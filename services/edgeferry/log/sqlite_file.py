@@ -38,7 +38,7 @@ CREATE TABLE group_offsets (
 ) STRICT, WITHOUT ROWID;
 """
 
-_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT}
 _FORBIDDEN = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN}
 
 
@@ -46,7 +46,7 @@ def meaning_of(error: sqlite3.Error, path: Path) -> EdgeferryError:
     """Damage is for the operator; anything else (full disk, I/O, lock) passes with time."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in _DAMAGED:
-        return _damaged(path, str(error))
+        return damaged(path, str(error))
     if code == sqlite3.SQLITE_FULL:
         return LogUnavailable(
             f"{path}: the disk is full: make room on it; nothing that was acknowledged is lost, "
@@ -202,7 +202,7 @@ def _check_format(connection: sqlite3.Connection, path: Path) -> None:
     application = int(connection.execute("PRAGMA application_id").fetchone()[0])
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if application == 0 and version == 0 and path.stat().st_size == 0:
-        raise _damaged(path, "it is empty")
+        raise damaged(path, "it is empty")
     if application != APPLICATION_ID:
         raise LogUnusable(f"{path} is not a log of Edgeferry: choose another data folder")
     if version > FORMAT:
@@ -218,20 +218,19 @@ def _check_format(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _check_damage(connection: sqlite3.Connection, path: Path, killed: bool) -> None:
-    connection.execute("PRAGMA wal_checkpoint").fetchall()
-    page_bytes = int(connection.execute("PRAGMA page_size").fetchone()[0])
-    pages = int(connection.execute("PRAGMA page_count").fetchone()[0])
+    _, frames, moved = connection.execute("PRAGMA wal_checkpoint").fetchone()
+    (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
     size = path.stat().st_size
-    journal = path.with_name(f"{path.name}-wal")
-    if size < pages * page_bytes and not (journal.exists() and journal.stat().st_size):
-        raise _damaged(path, f"{pages * page_bytes - size} bytes are missing at its end")
+    if frames == moved and size < pages * page_bytes:
+        raise damaged(path, f"{pages * page_bytes - size} bytes are missing at its end")
     if size <= (CHECKED_BYTES_AFTER_A_KILL if killed else CHECKED_BYTES):
         found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
         if found != "ok":
-            raise _damaged(path, found.replace("\n", " "))
+            raise damaged(path, found.replace("\n", " "))
 
 
-def _damaged(path: Path, what: str) -> LogUnusable:
+def damaged(path: Path, what: str) -> LogUnusable:
     return LogUnusable(
         f"{path} is damaged ({what}): restore it from a backup, or move it and {path.name}-wal "
         "away to start anew"

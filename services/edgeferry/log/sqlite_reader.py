@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from edgeferry.core.errors import LogUnavailable, LogUnusable
+from edgeferry.core.errors import LogUnavailable
 from edgeferry.core.record import Record
-from edgeferry.log.sqlite_file import connect, meaning_of
+from edgeferry.log.sqlite_file import connect, damaged, meaning_of
 from edgeferry.log.sqlite_records import HeadersCodec, select_records
 from edgeferry.log.sqlite_state import At, Bounds, State, load_state
 
@@ -100,10 +100,9 @@ class SqliteLogReader:
             select_records(bounds.table), (offset, stop, max_bytes)
         ).fetchall()
         if not rows or rows[0][0] != offset:
-            raise LogUnusable(
-                f"{self._path} is damaged: offset {offset} of {topic}-{partition} is missing; "
-                "restore it from a backup, or move it away to start anew"
-            )
+            if _start_in_file(connection, bounds) > offset:
+                return []  # deleted a moment ago, which will be told in another moment
+            raise damaged(self._path, f"offset {offset} of {topic}-{partition} is missing")
         return [
             Record(topic, partition, found, timestamp, key, value, decode(headers))
             for found, timestamp, key, headers, value in rows
@@ -112,14 +111,16 @@ class SqliteLogReader:
 
 def total_below(connection: sqlite3.Connection, bounds: Bounds, offset: int) -> int:
     """Bytes ever appended below an offset. Raises sqlite3.Error."""
-    if offset >= bounds.end:
-        return bounds.total
     if offset <= bounds.start:
         return bounds.start_total
+    if offset >= bounds.end:
+        return bounds.total
+    # not "=": it may just have been deleted
     row = connection.execute(
-        f"SELECT total FROM {bounds.table} WHERE offset = ?", (offset - 1,)
+        f"SELECT total FROM {bounds.table} WHERE offset >= ? ORDER BY offset LIMIT 1",
+        (offset - 1,),
     ).fetchone()
-    return int(row[0])
+    return int(row[0]) if row else bounds.total
 
 
 def first_since(connection: sqlite3.Connection, bounds: Bounds, since_ms: int, below: int) -> int:
@@ -129,11 +130,19 @@ def first_since(connection: sqlite3.Connection, bounds: Bounds, since_ms: int, b
     low, high = bounds.start, below
     while low < high:
         middle = (low + high) // 2
-        if connection.execute(sql, (middle,)).fetchone()[0] < since_ms:
+        row = connection.execute(sql, (middle,)).fetchone()
+        if row is None or row[0] < since_ms:
             low = middle + 1
         else:
             high = middle
     return low
+
+
+def _start_in_file(connection: sqlite3.Connection, bounds: Bounds) -> int:
+    row = connection.execute(
+        "SELECT start FROM partitions WHERE topic = ? AND partition = ?", bounds.place
+    ).fetchone()
+    return int(row[0]) if row else bounds.end
 
 
 def _connect(path: Path) -> sqlite3.Connection:

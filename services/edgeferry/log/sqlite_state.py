@@ -25,14 +25,18 @@ class Topic(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """Of one partition. ``total``: bytes ever appended; ``start_total``: those of them that
-    were below ``start``."""
+    """Of one partition. ``place``: the topic's number, and the partition. ``total``: bytes
+    ever appended; ``start_total``: those of them that were below ``start``."""
 
-    table: RecordsTable
+    place: tuple[int, int]
     start: int
     end: int
     start_total: int
     total: int
+
+    @property
+    def table(self) -> RecordsTable:
+        return records_table(*self.place)
 
     @property
     def ends(self) -> PartitionEnds:
@@ -82,12 +86,12 @@ def load_state(connection: sqlite3.Connection) -> State:
     for number, partition, start, start_total in connection.execute(
         "SELECT topic, partition, start, start_total FROM partitions"
     ).fetchall():
-        table = records_table(number, partition)
         last = connection.execute(
-            f"SELECT offset + 1, total FROM {table} ORDER BY offset DESC LIMIT 1"
+            f"SELECT offset + 1, total FROM {records_table(number, partition)} "
+            "ORDER BY offset DESC LIMIT 1"
         ).fetchone()
         end, total = last or (start, start_total)
-        bounds = Bounds(table, start, end, start_total, total)
+        bounds = Bounds((number, partition), start, end, start_total, total)
         state.bounds[names[number], partition] = bounds
     for group, number, partition, offset in connection.execute(
         "SELECT group_name, topic, partition, offset FROM group_offsets"

@@ -17,7 +17,8 @@ from edgeferry.log.topics import TopicSettings
 ROWS_PER_TRIM = 4_000
 """Of one transaction: appends wait for it."""
 
-_FREE_PAGES = 4_096
+_FREE_PAGES = 2_048
+"""Fewer are left for what comes next."""
 _PAGES_PER_VACUUM = 1_000
 
 
@@ -176,10 +177,9 @@ def _ensure(transaction: Transaction, topics: Sequence[TopicSettings]) -> Sequen
         assert number is not None
         state.topics[name] = Topic(number, uid, partitions, value, retention_ms)
         for partition in range(partitions):
-            table = records_table(number, partition)
-            execute(create_records(table))
+            execute(create_records(records_table(number, partition)))
             execute("INSERT INTO partitions VALUES (?, ?, 0, 0)", (number, partition))
-            state.bounds[name, partition] = Bounds(table, 0, 0, 0, 0)
+            state.bounds[name, partition] = Bounds((number, partition), 0, 0, 0, 0)
         made.append(name)
     return made
 

@@ -87,7 +87,7 @@ class SqliteLogWriter:
         self._state = State()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.problem = ""
-        """What the last transaction failed of; empty when it passed."""
+        """What the last transaction failed of; empty once one has written something again."""
 
     def open(self, connection: sqlite3.Connection, loop: asyncio.AbstractEventLoop) -> None:
         """Take over a connection and start the thread."""
@@ -165,13 +165,17 @@ class SqliteLogWriter:
                 pending.error = error
             _call(loop, _settle, group)
         else:
-            self.problem = ""
-            _call(loop, self._publish, state, appended)
-            _call(loop, _settle, group)
+            _call(loop, self._committed, state, appended, group)
+
+    def _committed(
+        self, state: State, appended: Mapping[At, Appended], group: Sequence[_Pending]
+    ) -> None:
+        self._publish(state, appended)
+        _settle(group)
 
     def _transact(self, group: Sequence[_Pending]) -> tuple[State, Mapping[At, Appended]]:
         connection = self._connected()
-        execute = connection.execute
+        execute, changes = connection.execute, connection.total_changes
         execute("BEGIN IMMEDIATE")
         try:
             (version,) = execute("PRAGMA data_version").fetchone()
@@ -187,6 +191,8 @@ class SqliteLogWriter:
                 execute("ROLLBACK")
             raise
         self._version, self._state = version, draft
+        if connection.total_changes != changes:  # else it has not tried the disk
+            self.problem = ""
         return draft, transaction.appended
 
     def _alone(self, loop: asyncio.AbstractEventLoop, pending: _Pending, job: Alone) -> None:
