@@ -67,6 +67,10 @@ class PayloadTooLarge(InvalidPayload):
     """The payload is above the limit of this site."""
 
 
+class BadInterval(Never):
+    """The caller asked for steps of time that cannot be; the text says why."""
+
+
 class InvalidChain(Stop):
     """A chain file is broken; ``problems`` has one line with its path for each."""
 

@@ -1,10 +1,37 @@
 """The store port: what a site keeps. Cassandra in the Cloud, SQLite at the Edge."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
+from edgeferry.core.aggregation import Aggregation, Step
 from edgeferry.core.kv import AttributeEntry, Scope, TsEntry
 from edgeferry.core.node import AttributesPort, TimeseriesPort
+
+
+class TimeseriesDelete(NamedTuple):
+    """Delete some keys' values of a range (semantics of the field, section 5.4).
+
+    History goes where start_ts <= ts < end_ts (ms). With ``delete_latest`` the latest value
+    goes too if start_ts < its ts <= end_ts; with ``rewrite_latest`` as well, the newest value
+    of history before start_ts - 1 takes its place. Merged by stamp: what was written with a
+    greater stamp stays, and what has none greater does not come back with a late write."""
+
+    entity_type: str
+    entity_id: str
+    keys: Sequence[str]
+    start_ts: int
+    end_ts: int
+    stamp: int
+    delete_latest: bool = True
+    rewrite_latest: bool = False
+
+
+class DeletedKey(NamedTuple):
+    """What a delete did to latest: whether the value went, and the one in its place."""
+
+    key: str
+    latest_gone: bool
+    latest: TsEntry | None
 
 
 class TimeseriesStore(TimeseriesPort, Protocol):
@@ -29,8 +56,32 @@ class TimeseriesStore(TimeseriesPort, Protocol):
         """Entries with start_ts <= ts < end_ts (ms), at most ``limit``."""
         ...
 
+    async def aggregate(
+        self,
+        entity_type: str,
+        entity_id: str,
+        key: str,
+        steps: Sequence[Step],
+        aggregation: Aggregation,
+    ) -> Sequence[TsEntry]:
+        """One entry for each step that has a value, at its middle, in the order of the steps
+        (``core.aggregation`` makes them and has the rules)."""
+        ...
+
     async def keys(self, entity_type: str, entity_id: str) -> Sequence[str]:
         """Keys that have a latest value, sorted."""
+        ...
+
+    async def delete(self, delete: TimeseriesDelete) -> Sequence[DeletedKey]:
+        """Return when durable; one answer per key, in the order given. Repeating it changes
+        nothing. Raises StoreUnavailable (some may be deleted), Unstorable."""
+        ...
+
+    async def delete_entity(self, entity_type: str, entity_id: str, stamp: int) -> None:
+        """Delete all values of the keys that have a latest one, as ``delete`` does. A store
+        that can list keys without one (SQLite) deletes those, too.
+
+        Raises StoreUnavailable, Unstorable."""
         ...
 
     def ownership_changed(self) -> None:
@@ -65,6 +116,10 @@ class Position(NamedTuple):
 class PositionStore(Protocol):
     async def load(self, stream: str) -> Position | None:
         """Raises StoreUnavailable (Later)."""
+        ...
+
+    async def all(self) -> Mapping[str, Position]:
+        """Every position by its stream. Raises StoreUnavailable (Later)."""
         ...
 
     async def save(self, stream: str, position: Position) -> None:

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
-from edgeferry.core.merge import LATEST_SLOTS
+from edgeferry.core.merge import LATEST_SLOTS, Deletion, latest_timestamp
 from edgeferry.store.cassandra_rows import long_field, text_field
 from edgeferry.store.partitions import Window
 from edgeferry.store.values import MAX_KEY_BYTES, entity_uuid, key_bytes, text_bytes
@@ -34,6 +34,17 @@ class Sent(NamedTuple):
 NOTHING_SENT: Final = Sent(NO_TS, 0, NO_TS)
 
 
+class Stored(NamedTuple):
+    """What was read of a latest row; see LatestKey."""
+
+    sent: Sent = NOTHING_SENT
+    floor: int = NO_TS
+    deletions: tuple[Deletion, ...] = ()
+
+
+NOTHING_STORED: Final = Stored()
+
+
 class HistoryKey:
     """One (entity, key, partition) of ts_kv_cf.
 
@@ -56,15 +67,21 @@ class HistoryKey:
 
 
 class LatestKey:
-    """One row of ts_kv_latest_cf: who won so far, and the row that was last sent."""
+    """One row of ts_kv_latest_cf: who won so far, and the row that was last sent.
 
-    __slots__ = ("prefix", "sent", "stamp", "tried", "ts")
+    floor: a timestamp that stands or may stand although its ts does not make it, since a
+    delete put an older value, or none, in the place of a newer one."""
 
-    def __init__(self, prefix: bytes, stored: Sent, tried: Sent) -> None:
+    __slots__ = ("deletions", "floor", "prefix", "sent", "stamp", "tried", "ts")
+
+    def __init__(self, prefix: bytes, stored: "Stored", tried: Sent) -> None:
         self.prefix = prefix
-        self.ts = stored.ts
-        self.stamp = stored.stamp
-        self.sent = stored
+        self.floor = stored.floor
+        self.deletions = stored.deletions
+        stored_row = stored.sent
+        self.ts = stored_row.ts
+        self.stamp = stored_row.stamp
+        self.sent = stored_row
         self.tried = tried
 
     def take_slot(self) -> int:
@@ -77,6 +94,13 @@ class LatestKey:
         if slot < LATEST_SLOTS:
             self.sent = Sent(ts, slot, stamp)
         return slot
+
+    def timestamp(self, slot: int) -> int:
+        """The write timestamp of the winner in this slot: above all that stands."""
+        timestamp = latest_timestamp(self.ts, slot)
+        if timestamp <= self.floor:
+            timestamp = self.floor = self.floor + 1
+        return timestamp
 
 
 HistoryKeys = dict[str, HistoryKey]
@@ -112,9 +136,12 @@ class Entity:
         slots = self.partitions.setdefault(partition, {})
         slots[key] = HistoryKey(prefix, old_ts, old_stamp, listed)
 
-    def add_latest(self, key: str, stored: Sent) -> None:
+    def add_latest(self, key: str, stored: Stored) -> None:
         before = self.tried_latest.pop(key, None)
-        tried = NOTHING_SENT if before is None else max(before.sent, before.tried)
+        tried = NOTHING_SENT
+        if before is not None:
+            tried = max(before.sent, before.tried)
+            stored = stored._replace(floor=max(stored.floor, before.floor))
         prefix = self.prefix + text_field(key_bytes(key))
         self.latest[key] = LatestKey(prefix, stored, tried)
 

@@ -10,11 +10,13 @@ from edgeferry.core.clock import MICROS_PER_MS, Clock
 from edgeferry.core.merge import FUTURE_LIMIT_MS, LATEST_SLOTS
 from edgeferry.store.cassandra_cache import (
     NO_TS,
-    NOTHING_SENT,
+    NOTHING_STORED,
     UNKNOWN_STAMP,
     Entity,
     Sent,
+    Stored,
 )
+from edgeferry.store.cassandra_deletes import deletions_of
 from edgeferry.store.cassandra_plan import Place, Question
 from edgeferry.store.cassandra_session import CassandraSession, Query, Row
 from edgeferry.store.cassandra_statements import writetimes
@@ -29,7 +31,7 @@ WHERE entity_type = ? AND entity_id IN ? AND key IN ? AND partition = ?
 ORDER BY ts DESC PER PARTITION LIMIT 1
 """
 LATEST_CQL = """
-SELECT entity_id, key, ts, writetime(ts) FROM ts_kv_latest_cf
+SELECT entity_id, key, ts, writetime(ts), deletes FROM ts_kv_latest_cf
 WHERE entity_type = ? AND entity_id IN ? AND key IN ?
 """
 STAMPS_CQL = f"""
@@ -39,6 +41,8 @@ WHERE entity_type = ? AND entity_id IN ? AND key IN ? AND partition = ? AND ts I
 
 Found = dict[tuple[str, str], tuple[int, int | None]]
 """(entity id, key) -> ts and write timestamp of its row."""
+
+FoundLatest = dict[tuple[str, str], Stored]
 
 
 Group = TypeVar("Group")
@@ -110,8 +114,8 @@ class Loader:
         )
         for (group, members), found in zip(histories.items(), last_rows, strict=True):
             self._fill_history(group, members, found)
-        for (latest_group, members), found in zip(latests.items(), latest_rows, strict=True):
-            _fill_latest(latest_group, members, found)
+        for (latest_group, members), stored in zip(latests.items(), latest_rows, strict=True):
+            _fill_latest(latest_group, members, stored)
 
     def _fill_history(
         self, group: tuple[str, int, frozenset[str]], members: list[Missing], found: Found
@@ -135,11 +139,16 @@ class Loader:
         ]
         return _found(await self._ask(self._last, cells))
 
-    async def _find_latest(self, entity_type: str, keys: frozenset[str], ids: list[str]) -> Found:
+    async def _find_latest(
+        self, entity_type: str, keys: frozenset[str], ids: list[str]
+    ) -> FoundLatest:
         cells = [
             (entity_type, chunk_ids, chunk_keys) for chunk_ids, chunk_keys in _chunks(ids, keys)
         ]
-        return _found(await self._ask(self._latest, cells))
+        return {
+            (str(entity_id), key): _stored(*row)
+            for entity_id, key, *row in await self._ask(self._latest, cells)
+        }
 
     async def stamps(self, questions: Iterable[Question]) -> dict[Place, int]:
         """The stamps that stand at the places asked about. Raises StoreUnavailable."""
@@ -194,20 +203,27 @@ def _pieces(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def _fill_latest(group: tuple[str, frozenset[str]], members: list[Missing], found: Found) -> None:
+def _fill_latest(
+    group: tuple[str, frozenset[str]], members: list[Missing], found: FoundLatest
+) -> None:
     _, keys = group
     for one in members:
         entity_id = one.entity.key[1]
         for key in keys:
-            one.entity.add_latest(key, _sent(found.get((entity_id, key))))
+            one.entity.add_latest(key, found.get((entity_id, key), NOTHING_STORED))
 
 
-def _sent(row: tuple[int, int | None] | None) -> Sent:
-    ts, written = row or (NO_TS, None)
-    if written is None:
-        return NOTHING_SENT
-    slot = min(max(written - ts * MICROS_PER_MS, 0), LATEST_SLOTS - 1)
-    return Sent(ts, slot, UNKNOWN_STAMP)
+def _stored(ts: int | None, written: int | None, deletes: str | None) -> Stored:
+    """A row whose timestamp its ts does not explain was put there by a delete, or by others."""
+    deletions = deletions_of(deletes)
+    if ts is None or written is None:
+        return Stored(deletions=deletions)
+    if ts == NO_TS:
+        return Stored(floor=written, deletions=deletions)
+    slot = written - ts * MICROS_PER_MS
+    if slot < LATEST_SLOTS:
+        return Stored(Sent(ts, max(slot, 0), UNKNOWN_STAMP), deletions=deletions)
+    return Stored(Sent(ts, 0, UNKNOWN_STAMP), written, deletions)
 
 
 def _with_ids(groups: dict[Group, list[Missing]]) -> Iterator[tuple[Group, list[str]]]:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from edgeferry.core.errors import Unstorable
 from edgeferry.core.merge import (
     LATEST_SLOTS,
-    latest_timestamp,
+    latest_deleted,
     newest_allowed_for_latest,
     wins_latest,
 )
@@ -141,7 +141,9 @@ class Planner:
                     history = slot
             if into_latest:
                 known = latests[key]
-                if ts > known.ts or (ts == known.ts and stamp > known.stamp):
+                if known.deletions and latest_deleted(known.deletions, ts, stamp):
+                    pass
+                elif ts > known.ts or (ts == known.ts and stamp > known.stamp):
                     known.ts, known.stamp = ts, stamp
                     newest[known] = (ts, kind, cell)
                 elif ts == known.ts and known.stamp == UNKNOWN_STAMP:
@@ -200,7 +202,7 @@ class Planner:
             if number >= LATEST_SLOTS:
                 plan.latest_full += 1
                 continue
-            end = long_field(latest_timestamp(ts, number))
+            end = long_field(latest.timestamp(number))
             rows.append(b"".join((head, latest.prefix, long_field(ts), only(kind, cell), end)))
         return rows
 

@@ -1,6 +1,7 @@
 """Positions of streams in Cassandra."""
 
 import asyncio
+from collections.abc import Mapping
 
 from edgeferry.core.clock import MICROS_PER_MS, Clock
 from edgeferry.core.store import Position
@@ -16,6 +17,8 @@ _LOAD = """
 SELECT epoch, offset, incarnation, detail, writetime(epoch) FROM sync_position_cf WHERE stream = ?
 """
 
+_ALL = "SELECT stream, epoch, offset, incarnation, detail FROM sync_position_cf"
+
 
 class CassandraPositions:
     """The port core.store.PositionStore. A later save wins also when the clock went back:
@@ -26,6 +29,7 @@ class CassandraPositions:
         self._clock = clock
         self._save = session.query(_SAVE)
         self._load = session.query(_LOAD)
+        self._all = session.query(_ALL)
         self._saving = asyncio.Lock()
         self._written: dict[str, int] = {}
 
@@ -36,6 +40,14 @@ class CassandraPositions:
         epoch, offset, incarnation, detail, written = rows[0]
         self._written[stream] = max(written, self._written.get(stream, 0))
         return Position(epoch, offset, incarnation or "", detail or "")
+
+    async def all(self) -> Mapping[str, Position]:
+        rows = await self._session.rows(self._all, ())
+        return {
+            stream: Position(epoch, offset, incarnation or "", detail or "")
+            for stream, epoch, offset, incarnation, detail in rows
+            if epoch is not None
+        }
 
     async def save(self, stream: str, position: Position) -> None:
         async with self._saving:

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from typing import Any, Literal
 from uuid import UUID
 
+from edgeferry.core.aggregation import Aggregation, Step
 from edgeferry.core.errors import Unstorable
 from edgeferry.core.kv import TsEntry, Value
 from edgeferry.core.merge import MAX_TS_MS
+from edgeferry.store.cassandra_aggregates import CassandraAggregates
 from edgeferry.store.cassandra_rows import VALUE_COLUMNS
 from edgeferry.store.cassandra_session import CassandraSession
 from edgeferry.store.options import Partitioning
@@ -16,7 +18,7 @@ from edgeferry.store.values import entity_uuid
 
 COLUMNS = ", ".join(VALUE_COLUMNS)
 _LATEST = f"SELECT key, ts, {COLUMNS} FROM ts_kv_latest_cf WHERE entity_type = ? AND entity_id = ?"
-_KEYS = "SELECT key FROM ts_kv_latest_cf WHERE entity_type = ? AND entity_id = ?"
+_KEYS = "SELECT key, ts FROM ts_kv_latest_cf WHERE entity_type = ? AND entity_id = ?"
 _PARTITIONS = """
 SELECT partition FROM ts_kv_partitions_cf
 WHERE entity_type = ? AND entity_id = ? AND key = ? AND partition >= ? AND partition <= ?
@@ -41,6 +43,7 @@ class CassandraReads:
         self._session = session
         self._window = windows(partitioning)
         self._listed = partitioning != "INDEFINITE"
+        self._aggregates = CassandraAggregates(session=session, partitioning=partitioning)
         query = session.query
         self._latest = query(_LATEST)
         self._latest_of = query(f"{_LATEST} AND key IN ?")
@@ -62,12 +65,13 @@ class CassandraReads:
         entries = ((key, ts, value_of(columns)) for key, ts, *columns in rows)
         return [TsEntry(key, ts, value) for key, ts, value in entries if value is not None]
 
-    async def keys(self, entity_type: str, entity_id: str) -> Sequence[str]:
+    async def keys(self, entity_type: str, entity_id: str, deleted: bool = False) -> Sequence[str]:
+        """``deleted``: also those whose latest value was deleted."""
         place = place_of(entity_type, entity_id)
         if place is None:
             return []
         rows = await self._session.rows(self._keys, place)
-        return [row[0] for row in rows]
+        return [key for key, ts in rows if deleted or (ts is not None and ts >= 0)]
 
     async def history(
         self, place: tuple[str, str, str], start_ts: int, end_ts: int, limit: int, order: Order
@@ -81,7 +85,7 @@ class CassandraReads:
         if entity is None or start >= end or limit <= 0:
             return entries
         series = (*entity, key)
-        for partition in await self._partitions_of(series, start, end, order):
+        for partition in await self.partitions_of(series, start, end, order):
             cells = (*series, partition, start, end, limit - len(entries))
             for ts, *columns in await self._session.rows(self._history[order], cells):
                 value = value_of(columns)
@@ -91,9 +95,23 @@ class CassandraReads:
                 break
         return entries
 
-    async def _partitions_of(
+    async def aggregate(
+        self, place: tuple[str, str, str], steps: Sequence[Step], aggregation: Aggregation
+    ) -> Sequence[TsEntry]:
+        entity = place_of(*place[:2])
+        if entity is None or not steps:
+            return []
+        series = (*entity, place[2])
+        partitions = await self.partitions_of(series, steps[0].start, steps[-1].end, "ASC")
+        return await self._aggregates.aggregate(series, partitions, steps, aggregation)
+
+    async def partitions_of(
         self, series: tuple[str, UUID, str], start: int, end: int, order: Order
     ) -> list[int]:
+        """The partitions that may hold start <= ts < end, in this order."""
+        start, end = max(start, 0), min(end, MAX_TS_MS + 1)
+        if start >= end:
+            return []
         if not self._listed:
             return [0]
         bounds = (self._window(start).start, self._window(end - 1).start)

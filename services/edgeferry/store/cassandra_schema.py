@@ -15,6 +15,12 @@ TABLES = (
     "attributes_kv_cf",
     "sync_position_cf",
 )
+ADDED_COLUMNS = {
+    ("ts_kv_latest_cf", "deletes"): "text",
+    ("attributes_kv_cf", "decisions"): "text",
+}
+"""Columns that tables made by earlier versions, or by ThingsBoard, do not have."""
+
 _SUFFIX = ".cql"
 
 
@@ -26,7 +32,7 @@ def table_statements() -> Mapping[str, str]:
 
 
 def make_missing(session: Session, keyspace: str, replication: int) -> None:
-    """Make keyspace and tables that are not there, and use the keyspace.
+    """Make keyspace, tables and columns that are not there, and use the keyspace.
 
     Looks first: making a table takes the server a tenth of a second even if it exists."""
     found = session.execute(
@@ -45,6 +51,18 @@ def make_missing(session: Session, keyspace: str, replication: int) -> None:
     for table, statement in table_statements().items():
         if table not in present:
             session.execute(statement)
+    _add_missing_columns(session, keyspace)
+
+
+def _add_missing_columns(session: Session, keyspace: str) -> None:
+    rows = session.execute(
+        "SELECT table_name, column_name FROM system_schema.columns WHERE keyspace_name = %s",
+        (keyspace,),
+    )
+    present = {tuple(row) for row in rows}
+    for (table, column), kind in ADDED_COLUMNS.items():
+        if (table, column) not in present:
+            session.execute(f"ALTER TABLE {table} ADD IF NOT EXISTS {column} {kind}")
 
 
 def _cql_folder() -> Traversable:

@@ -4,11 +4,15 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from edgeferry.core.aggregation import Aggregation, Step
 from edgeferry.core.clock import Clock
 from edgeferry.core.errors import Unstorable
 from edgeferry.core.kv import TsEntry
+from edgeferry.core.merge import newest_allowed_for_latest, whole_time
 from edgeferry.core.node import TimeseriesWrite
-from edgeferry.store.cassandra_cache import Cache, Entity, EntityKey
+from edgeferry.core.store import DeletedKey, TimeseriesDelete
+from edgeferry.store.cassandra_cache import UNKNOWN_STAMP, Cache, Entity, EntityKey
+from edgeferry.store.cassandra_deletes import CassandraDeletes
 from edgeferry.store.cassandra_loading import Loader, Missing
 from edgeferry.store.cassandra_plan import Plan, Planner, Target
 from edgeferry.store.cassandra_reads import CassandraReads
@@ -17,7 +21,7 @@ from edgeferry.store.cassandra_statements import WriteStatements
 from edgeferry.store.metrics import StoreMetrics
 from edgeferry.store.options import Partitioning
 from edgeferry.store.partitions import windows
-from edgeferry.store.values import check_writes, key_bytes
+from edgeferry.store.values import check_delete, check_writes, key_bytes
 
 
 class CassandraTimeseries:
@@ -41,6 +45,7 @@ class CassandraTimeseries:
         self._metrics = metrics
         self._window = windows(partitioning)
         self._reads = CassandraReads(session=session, partitioning=partitioning)
+        self._deletes = CassandraDeletes(session=session, reads=self._reads)
         self._loader = Loader(
             session=session, clock=clock, listed_from_start=partitioning == "INDEFINITE"
         )
@@ -141,6 +146,28 @@ class CassandraTimeseries:
         if plan.latest_full:
             self._metrics.latest_full(plan.latest_full)
 
+    async def delete(self, delete: TimeseriesDelete) -> Sequence[DeletedKey]:
+        """Raises StoreUnavailable (some may be deleted), Unstorable (nothing is deleted)."""
+        check_delete(delete)
+        key = (delete.entity_type, delete.entity_id)
+        newest = newest_allowed_for_latest(self._clock.now_ms())
+        async with self._deciding:
+            await self._settled([key])
+            entity = self._cache.find(key)
+            try:
+                return await self._deletes.delete(delete, _known(entity), newest)
+            finally:
+                if entity is not None:
+                    entity.forget()
+
+    async def delete_entity(self, entity_type: str, entity_id: str, stamp: int) -> None:
+        """Raises StoreUnavailable (some may be deleted), Unstorable (nothing is deleted)."""
+        start, end, _, _ = whole_time(stamp)
+        delete = TimeseriesDelete(entity_type, entity_id, (), start, end, stamp)
+        check_delete(delete)
+        keys = await self._reads.keys(entity_type, entity_id, deleted=True)
+        await self.delete(delete._replace(keys=keys))
+
     async def latest(
         self, entity_type: str, entity_id: str, keys: Sequence[str] | None = None
     ) -> Sequence[TsEntry]:
@@ -159,6 +186,16 @@ class CassandraTimeseries:
         place = (entity_type, entity_id, key)
         return await self._reads.history(place, start_ts, end_ts, limit, order)
 
+    async def aggregate(
+        self,
+        entity_type: str,
+        entity_id: str,
+        key: str,
+        steps: Sequence[Step],
+        aggregation: Aggregation,
+    ) -> Sequence[TsEntry]:
+        return await self._reads.aggregate((entity_type, entity_id, key), steps, aggregation)
+
     async def keys(self, entity_type: str, entity_id: str) -> Sequence[str]:
         return await self._reads.keys(entity_type, entity_id)
 
@@ -172,6 +209,12 @@ def _check_keys(values: Iterable[str], index: int) -> None:
             key_bytes(key)
     except Unstorable as error:
         raise Unstorable(str(error), index) from None
+
+
+def _known(entity: Entity | None) -> dict[str, tuple[int, int]]:
+    """Key -> ts and stamp of its latest value, where both are remembered."""
+    latest = {} if entity is None else entity.latest
+    return {key: (one.ts, one.stamp) for key, one in latest.items() if one.stamp != UNKNOWN_STAMP}
 
 
 def _forget(entities: Iterable[Entity]) -> None:

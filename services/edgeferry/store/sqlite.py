@@ -2,12 +2,14 @@
 
 import asyncio
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
 
 from edgeferry.core.clock import Clock
 from edgeferry.core.store import Position
 from edgeferry.store.metrics import StoreMetrics
 from edgeferry.store.sqlite_attributes import SqliteAttributes
+from edgeferry.store.sqlite_deletes import SqliteDeletes
 from edgeferry.store.sqlite_file import FileLock, check_readable, meaning_of
 from edgeferry.store.sqlite_ids import SqliteIds
 from edgeferry.store.sqlite_reader import SqliteReader
@@ -21,6 +23,9 @@ LOAD_POSITION = """
 SELECT json_group_array(json_array(epoch, offset, incarnation, detail))
 FROM positions WHERE stream = ?
 """
+LOAD_POSITIONS = """
+SELECT json_group_array(json_array(stream, epoch, offset, incarnation, detail)) FROM positions
+"""
 
 
 class SqlitePositions:
@@ -33,6 +38,10 @@ class SqlitePositions:
     async def load(self, stream: str) -> Position | None:
         rows = await self._reader.rows(LOAD_POSITION, (stream,))
         return Position(*rows[0]) if rows else None
+
+    async def all(self) -> Mapping[str, Position]:
+        rows = await self._reader.rows(LOAD_POSITIONS, ())
+        return {stream: Position(*row) for stream, *row in rows}
 
     async def save(self, stream: str, position: Position) -> None:
         job = Job()
@@ -57,10 +66,12 @@ class SqliteStore:
         self._reader = SqliteReader(path=path)
         self._writer = SqliteWriter(path=path, clock=clock, metrics=metrics)
         self._ids = SqliteIds(reader=self._reader)
+        self._deletes = SqliteDeletes(clock=clock)
         self.timeseries = SqliteTimeseries(
             writer=self._writer,
             reader=self._reader,
             ids=self._ids,
+            deletes=self._deletes,
             clock=clock,
             metrics=metrics,
         )
@@ -80,6 +91,7 @@ class SqliteStore:
             connection = self._writer.open()
             self._reader.open()
             self._ids.load(connection)
+            self._deletes.load(connection)
         except sqlite3.Error as error:
             self._close()
             raise meaning_of(error, self._path) from error

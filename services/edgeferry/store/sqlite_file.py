@@ -1,48 +1,27 @@
 """The SQLite file: opening, format, lock, and what its errors mean."""
 
+import errno
 import fcntl
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from edgeferry.core.errors import EdgeferryError, StoreUnavailable, StoreUnusable
+from edgeferry.store.sqlite_schema import FORMAT, MIGRATIONS, SCHEMA
 
-FORMAT = 1
 APPLICATION_ID = 0x65646672  # "edfr"
 OLDEST_SQLITE = (3, 38, 0)
 BUSY_SECONDS = 5.0
 
-SCHEMA = """
-CREATE TABLE entities (
-    id INTEGER PRIMARY KEY, entity_type TEXT NOT NULL, entity_id TEXT NOT NULL,
-    UNIQUE (entity_type, entity_id)
-) STRICT;
-CREATE TABLE keys (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE) STRICT;
-CREATE TABLE history (
-    entity INTEGER NOT NULL, key INTEGER NOT NULL, ts INTEGER NOT NULL,
-    stamp INTEGER NOT NULL, kind INTEGER NOT NULL, value ANY NOT NULL, expires INTEGER,
-    PRIMARY KEY (entity, key, ts)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX history_expires ON history (expires) WHERE expires IS NOT NULL;
-CREATE TABLE latest (
-    entity INTEGER NOT NULL, key INTEGER NOT NULL, ts INTEGER NOT NULL,
-    stamp INTEGER NOT NULL, kind INTEGER NOT NULL, value ANY NOT NULL,
-    PRIMARY KEY (entity, key)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE attributes (
-    entity INTEGER NOT NULL, scope TEXT NOT NULL, key INTEGER NOT NULL,
-    kind INTEGER, value ANY, last_update_ts INTEGER NOT NULL,
-    version INTEGER NOT NULL, origin TEXT NOT NULL, deleted INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (entity, scope, key)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE positions (
-    stream TEXT PRIMARY KEY, epoch INTEGER NOT NULL, offset INTEGER NOT NULL,
-    incarnation TEXT NOT NULL, detail TEXT NOT NULL
-) STRICT, WITHOUT ROWID;
-"""
-
 _BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_WHAT_TO_DO = {
+    sqlite3.SQLITE_FULL: "free space on its disk",
+    sqlite3.SQLITE_READONLY: "make the file and its folder writable",
+    sqlite3.SQLITE_CANTOPEN: "check that its folder exists and may be written",
+    sqlite3.SQLITE_IOERR: "check its disk for space, quota and faults",
+    sqlite3.SQLITE_BUSY: "end the other program that holds it",
+}
 
 
 def meaning_of(error: sqlite3.Error, path: Path) -> EdgeferryError:
@@ -52,7 +31,8 @@ def meaning_of(error: sqlite3.Error, path: Path) -> EdgeferryError:
         return StoreUnusable(
             f"{path} is damaged ({error}): restore it from a backup, or move it away to start anew"
         )
-    return StoreUnavailable(f"{path}: {error}")
+    advice = _WHAT_TO_DO.get(code)
+    return StoreUnavailable(f"{path}: {error}" + (f": {advice}" if advice else ""))
 
 
 class FileLock:
@@ -69,19 +49,26 @@ class FileLock:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            advice = "choose another data folder or change its permissions"
             raise StoreUnusable(
                 f"cannot write in {self._path.parent} ({error.strerror}): "
-                "choose another data folder or change its permissions"
+                + ("free space on its disk" if full else advice)
             ) from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
             os.close(descriptor)
             raise StoreUnusable(
-                f"{self._path.parent} is in use by another process: stop it, "
+                f"{self._path.parent} is in use by another process"
+                f"{f' ({holder})' if holder else ''}: stop it, "
                 "or give this one its own data folder"
             ) from None
         self._descriptor = descriptor
+        with suppress(OSError):  # only for the message above; the lock holds without it
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         if self._descriptor is not None:
@@ -123,6 +110,11 @@ def check_readable(path: Path) -> None:
     if application == 0:
         raise StoreUnavailable(f"{path} is not made yet")
     _refuse_foreign(path, application, version)
+    if version < FORMAT:
+        raise StoreUnusable(
+            f"{path} has the older format {version}: start its site with this version once, "
+            "which brings the file up to date"
+        )
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
@@ -150,14 +142,23 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _check_format(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the tables of a new file; bring those of an older format up to date."""
     application, version, tables = _format_of(connection)
     if tables == 0 and application == 0:
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION_ID};"
-            f"PRAGMA user_version = {FORMAT}; COMMIT;"
-        )
-    else:
-        _refuse_foreign(path, application, version)
+        _execute_at_once(connection, SCHEMA, FORMAT)
+        return
+    _refuse_foreign(path, application, version)
+    while version < FORMAT:
+        _execute_at_once(connection, MIGRATIONS[version], version + 1)
+        version += 1
+
+
+def _execute_at_once(connection: sqlite3.Connection, statements: str, version: int) -> None:
+    """All of it or nothing; the file then has this format."""
+    connection.executescript(
+        f"BEGIN IMMEDIATE; {statements} PRAGMA application_id = {APPLICATION_ID};"
+        f"PRAGMA user_version = {version}; COMMIT;"
+    )
 
 
 def _format_of(connection: sqlite3.Connection) -> tuple[int, int, int]:
@@ -175,4 +176,8 @@ def _refuse_foreign(path: Path, application: int, version: int) -> None:
         raise StoreUnusable(
             f"{path} has format {version}, made by a newer edgeferry; this one knows {FORMAT}: "
             "use the newer version"
+        )
+    if version < FORMAT and version not in MIGRATIONS:
+        raise StoreUnusable(
+            f"{path} has format {version}, which is unknown: restore it from a backup"
         )

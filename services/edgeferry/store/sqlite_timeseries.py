@@ -1,68 +1,47 @@
 """Time series in SQLite: history by (entity, key, ts), latest by (entity, key)."""
 
-import json
-from collections.abc import Sequence
-from typing import Literal
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, TypeVar
 
+from edgeferry.core.aggregation import Aggregation, Step
 from edgeferry.core.clock import Clock
-from edgeferry.core.errors import Unstorable
 from edgeferry.core.kv import TsEntry
-from edgeferry.core.merge import newest_allowed_for_latest, wins_latest
+from edgeferry.core.merge import Deletion, whole_time
 from edgeferry.core.node import TimeseriesWrite
+from edgeferry.core.store import DeletedKey, TimeseriesDelete
 from edgeferry.store.metrics import StoreMetrics
+from edgeferry.store.sqlite_deletes import (
+    EVERY_KEY,
+    FORGET_OLD,
+    Ranges,
+    SqliteDeletes,
+    delete_entity,
+    delete_keys,
+    remember,
+)
 from edgeferry.store.sqlite_ids import SqliteIds
 from edgeferry.store.sqlite_reader import SqliteReader
-from edgeferry.store.sqlite_values import VALUE_SQL, cell_of, value_of
-from edgeferry.store.sqlite_writer import Cell, Insert, Job, SqliteWriter
-from edgeferry.store.values import check_writes
+from edgeferry.store.sqlite_timeseries_reads import SqliteTimeseriesReads
+from edgeferry.store.sqlite_timeseries_rows import encode
+from edgeferry.store.sqlite_writer import Execute, Job, SqliteWriter
+from edgeferry.store.values import check_delete, check_writes
 
 PURGE_EVERY_SECONDS = 1.0
 PURGE_ROWS = 50_000
-
-UPSERT_HISTORY = Insert(
-    "INSERT INTO history (entity, key, ts, stamp, kind, value, expires)",
-    7,
-    "ON CONFLICT (entity, key, ts) DO UPDATE SET stamp = excluded.stamp, kind = excluded.kind,"
-    " value = excluded.value, expires = excluded.expires WHERE excluded.stamp > history.stamp",
-)
-UPSERT_LATEST = Insert(
-    "INSERT INTO latest (entity, key, ts, stamp, kind, value)",
-    6,
-    "ON CONFLICT (entity, key) DO UPDATE SET ts = excluded.ts, stamp = excluded.stamp,"
-    " kind = excluded.kind, value = excluded.value"
-    " WHERE (excluded.ts, excluded.stamp) > (latest.ts, latest.stamp)",
-)
 PURGE = (
     "DELETE FROM history WHERE (entity, key, ts) IN"
     " (SELECT entity, key, ts FROM history WHERE expires <= ? ORDER BY expires LIMIT ?)"
 )
 
-_ENTITY = "(SELECT id FROM entities WHERE entity_type = ? AND entity_id = ?)"
-_LATEST = f"""
-SELECT json_group_array(json_array(name, ts, kind, shown)) FROM (
-    SELECT keys.key AS name, ts, kind, {VALUE_SQL} AS shown
-    FROM latest JOIN keys ON keys.id = latest.key
-    WHERE latest.entity = {_ENTITY} {{narrow}} ORDER BY keys.key)
-"""
-LATEST_ALL = _LATEST.format(narrow="")
-LATEST_SOME = _LATEST.format(narrow="AND keys.key IN (SELECT value FROM json_each(?))")
-KEYS = f"""
-SELECT json_group_array(json_array(name)) FROM (
-    SELECT keys.key AS name FROM latest JOIN keys ON keys.id = latest.key
-    WHERE latest.entity = {_ENTITY} ORDER BY keys.key)
-"""
-_HISTORY = f"""
-SELECT json_group_array(json_array(ts, kind, shown)) FROM (
-    SELECT ts, kind, {VALUE_SQL} AS shown FROM history
-    WHERE entity = {_ENTITY} AND key = (SELECT id FROM keys WHERE key = ?)
-        AND ts >= ? AND ts < ? AND (expires IS NULL OR expires > ?)
-    ORDER BY ts {{order}} LIMIT ?)
-"""
-HISTORY = {"ASC": _HISTORY.format(order="ASC"), "DESC": _HISTORY.format(order="DESC")}
+Result = TypeVar("Result")
 
 
 class SqliteTimeseries:
-    """The port core.store.TimeseriesStore."""
+    """The port core.store.TimeseriesStore.
+
+    A save that comes while a delete is under way waits for it: until that is durable nobody
+    knows which of the values it deletes."""
 
     def __init__(
         self,
@@ -70,12 +49,15 @@ class SqliteTimeseries:
         writer: SqliteWriter,
         reader: SqliteReader,
         ids: SqliteIds,
+        deletes: SqliteDeletes,
         clock: Clock,
         metrics: StoreMetrics,
     ) -> None:
         self._writer = writer
-        self._reader = reader
+        self._reads = SqliteTimeseriesReads(reader=reader, clock=clock)
         self._ids = ids
+        self._deletes = deletes
+        self._deleting = asyncio.Lock()
         self._clock = clock
         self._metrics = metrics
         self._next_purge = clock.monotonic()
@@ -86,7 +68,11 @@ class SqliteTimeseries:
             return
         check_writes(writes)
         await self._ids.resolve(writes)
-        job, future = self._encode(writes)
+        while self._deleting.locked():
+            async with self._deleting:
+                pass
+            await self._ids.resolve(writes)
+        job, future = encode(writes, self._ids, self._deletes, self._clock.now_ms())
         if job.cells:
             unsaved = self._ids.attach(job)
             self._add_purge(job)
@@ -95,58 +81,63 @@ class SqliteTimeseries:
         if future:
             self._metrics.future_ts(future)
 
-    def _encode(self, writes: Sequence[TimeseriesWrite]) -> tuple[Job, int]:
-        """The rows, and how many values are too far ahead for latest."""
-        history: list[Cell] = []
-        newest: dict[tuple[int, int], tuple[int, int, int, Cell]] = {}
-        limit = newest_allowed_for_latest(self._clock.now_ms())
-        future = 0
-        for index, write in enumerate(writes):
-            try:
-                future += self._encode_one(write, history, newest, limit)
-            except Unstorable as error:
-                raise Unstorable(str(error), index) from None
-        job = Job()
-        if history:
-            job.add(UPSERT_HISTORY, history)
-        if newest:
-            job.add(UPSERT_LATEST, [c for row in newest.items() for part in row for c in part])
-        return job, future
+    async def delete(self, delete: TimeseriesDelete) -> Sequence[DeletedKey]:
+        """Raises StoreUnavailable, Unstorable (nothing is deleted)."""
+        check_delete(delete)
+        entity_type, entity_id, names = delete.entity_type, delete.entity_id, delete.keys
+        new = Deletion(delete.start_ts, delete.end_ts, delete.stamp, delete.delete_latest)
+        async with self._deleting:
+            await self._ids.resolve([_naming(entity_type, entity_id, names)])
+            entity = self._ids.entities[entity_type, entity_id]
+            keys = [self._ids.keys[name] for name in names]
+            ranges = self._deletes.with_new(entity, keys, new)
+            now = self._clock.now_ms()
+            went = await self._write_delete(
+                entity, ranges, lambda execute: delete_keys(execute, entity, keys, delete, now)
+            )
+        gone = [name for name, yes in zip(names, went, strict=True) if yes]
+        latest = await self.latest(entity_type, entity_id, gone) if gone else []
+        found = {entry.key: entry for entry in latest}
+        return [
+            DeletedKey(name, yes, found.get(name)) for name, yes in zip(names, went, strict=True)
+        ]
 
-    def _encode_one(
-        self,
-        write: TimeseriesWrite,
-        history: list[Cell],
-        newest: dict[tuple[int, int], tuple[int, int, int, Cell]],
-        limit: int,
-    ) -> int:
-        """Add the rows of one write; the number of its values that are too far ahead."""
-        entity_type, entity_id, ts, stamp, values, ttl, into_history, into_latest = write
-        entity = self._ids.entities[entity_type, entity_id]
-        keys = self._ids.keys
-        expires = self._clock.now_ms() + ttl * 1000 if ttl else None
-        ahead = into_latest and ts > limit
-        for name, value in values.items():
-            key = keys[name]
-            kind, cell = cell_of(value)
-            if into_history:
-                history += (entity, key, ts, stamp, kind, cell, expires)
-            if into_latest and not ahead:
-                place = (entity, key)
-                known = newest.get(place)
-                if known is None or wins_latest(ts, stamp, *known[:2]):
-                    newest[place] = (ts, stamp, kind, cell)
-        return len(values) if ahead else 0
+    async def delete_entity(self, entity_type: str, entity_id: str, stamp: int) -> None:
+        """Raises StoreUnavailable, Unstorable (nothing is deleted)."""
+        new = whole_time(stamp)
+        check_delete(TimeseriesDelete(entity_type, entity_id, (), new.start, new.end, stamp))
+        async with self._deleting:
+            await self._ids.resolve([_naming(entity_type, entity_id, ())])
+            entity = self._ids.entities[entity_type, entity_id]
+            ranges = self._deletes.with_new(entity, (EVERY_KEY,), new)
+            await self._write_delete(
+                entity, ranges, lambda execute: delete_entity(execute, entity, stamp)
+            )
+
+    async def _write_delete(
+        self, entity: int, ranges: Mapping[int, Ranges], work: Callable[[Execute], Result]
+    ) -> Result:
+        """What ``work`` gives; the ranges are remembered with it."""
+        oldest = self._deletes.forget_old()
+
+        def all_of_it(execute: Execute) -> Result:
+            result = work(execute)
+            remember(execute, entity, ranges)
+            if oldest is not None:
+                execute(FORGET_OLD, (oldest,))
+            return result
+
+        job = Job()
+        unsaved = self._ids.attach(job)
+        result = await self._writer.run(all_of_it, job)
+        unsaved.saved()
+        self._deletes.deleted(entity, ranges)
+        return result
 
     async def latest(
         self, entity_type: str, entity_id: str, keys: Sequence[str] | None = None
     ) -> Sequence[TsEntry]:
-        if keys is None:
-            rows = await self._reader.rows(LATEST_ALL, (entity_type, entity_id))
-        else:
-            wanted = json.dumps(list(keys))
-            rows = await self._reader.rows(LATEST_SOME, (entity_type, entity_id, wanted))
-        return [TsEntry(key, ts, value_of(kind, shown)) for key, ts, kind, shown in rows]
+        return await self._reads.latest(entity_type, entity_id, keys)
 
     async def history(
         self,
@@ -158,13 +149,21 @@ class SqliteTimeseries:
         limit: int,
         order: Literal["ASC", "DESC"] = "DESC",
     ) -> Sequence[TsEntry]:
-        now = self._clock.now_ms()
-        cells = (entity_type, entity_id, key, start_ts, end_ts, now, max(limit, 0))
-        rows = await self._reader.rows(HISTORY[order], cells)
-        return [TsEntry(key, ts, value_of(kind, shown)) for ts, kind, shown in rows]
+        place = (entity_type, entity_id, key)
+        return await self._reads.history(place, start_ts, end_ts, limit, order)
+
+    async def aggregate(
+        self,
+        entity_type: str,
+        entity_id: str,
+        key: str,
+        steps: Sequence[Step],
+        aggregation: Aggregation,
+    ) -> Sequence[TsEntry]:
+        return await self._reads.aggregate((entity_type, entity_id, key), steps, aggregation)
 
     async def keys(self, entity_type: str, entity_id: str) -> Sequence[str]:
-        return [row[0] for row in await self._reader.rows(KEYS, (entity_type, entity_id))]
+        return await self._reads.keys(entity_type, entity_id)
 
     def ownership_changed(self) -> None:
         """Nothing is cached about stored values: SQL decides."""
@@ -174,3 +173,8 @@ class SqliteTimeseries:
         if now >= self._next_purge:
             self._next_purge = now + PURGE_EVERY_SECONDS
             job.statements.append((PURGE, (self._clock.now_ms(), PURGE_ROWS)))
+
+
+def _naming(entity_type: str, entity_id: str, keys: Sequence[str]) -> TimeseriesWrite:
+    """A write that only names what should have numbers."""
+    return TimeseriesWrite(entity_type, entity_id, 0, 0, dict.fromkeys(keys, 0))

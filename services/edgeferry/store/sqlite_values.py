@@ -19,6 +19,12 @@ VALUE_SQL = f"CASE kind WHEN {Kind.DOUBLE.value} THEN printf('%!.20e', value) EL
 """A value as JSON takes it. SQLite's own JSON rounds doubles to 15 digits: 21 digits of
 text bring back the very same double."""
 
+
+def exact_double(sql: str) -> str:
+    """A double, or null, as JSON takes it."""
+    return f"CASE WHEN {sql} IS NOT NULL THEN printf('%!.20e', {sql}) END"
+
+
 Stored = int | float | str
 
 

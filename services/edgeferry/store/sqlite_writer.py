@@ -8,12 +8,12 @@ step.
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 from edgeferry.core.clock import Clock
 from edgeferry.core.errors import EdgeferryError, StoreUnavailable
@@ -24,6 +24,8 @@ ROWS_PER_STATEMENT = 1024
 ROWS_PER_COMMIT = 20_000
 
 Cell = int | float | str | None
+Execute = Callable[[str, Sequence[Cell]], sqlite3.Cursor]
+Result = TypeVar("Result")
 
 
 class Insert(NamedTuple):
@@ -48,10 +50,15 @@ def _insert_sql(insert: Insert, rows: int) -> str:
 
 @dataclass(slots=True)
 class Job:
-    """Rows of one caller, flat per insert, and the statements that run before them."""
+    """Rows of one caller, flat per insert, and the statements that run before them.
+
+    work: what reads before it writes. It runs in the writer's thread and transaction, after
+    the rows of this job and of all handed in before it; ``result`` is what it gave."""
 
     cells: dict[Insert, list[Cell]] = field(default_factory=dict)
     statements: list[tuple[str, Sequence[Cell]]] = field(default_factory=list)
+    work: Callable[[Execute], object] | None = None
+    result: object = None
 
     def add(self, insert: Insert, cells: Sequence[Cell]) -> None:
         self.cells.setdefault(insert, []).extend(cells)
@@ -112,6 +119,15 @@ class SqliteWriter:
         self._queue.put(_Pending(job, loop, done))
         await done
 
+    async def run(self, work: Callable[[Execute], Result], job: Job | None = None) -> Result:
+        """What ``work`` gives, once it is durable; ``job``: rows that go before it.
+
+        Raises StoreUnavailable, StoreUnusable: nothing of it stands."""
+        job = job or Job()
+        job.work = work
+        await self.write(job)
+        return cast(Result, job.result)
+
     def _run(self) -> None:
         while True:
             group, go_on = self._next_group()
@@ -158,19 +174,32 @@ class SqliteWriter:
         rows = 0
         execute("BEGIN IMMEDIATE")
         try:
-            for job in jobs:
-                for sql, cells in job.statements:
-                    execute(sql, cells)
-            for insert, flat in _merged(jobs).items():
-                rows += len(flat) // insert.width
-                for sql, chunk in _chunks(insert, flat):
-                    execute(sql, chunk)
+            begin = 0
+            for end, job in enumerate(jobs, 1):
+                if job.work is not None:
+                    rows += _insert(execute, jobs[begin:end])
+                    job.result = job.work(execute)
+                    begin = end
+            rows += _insert(execute, jobs[begin:])
             execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
                 execute("ROLLBACK")
             raise
         return rows
+
+
+def _insert(execute: Execute, jobs: list[Job]) -> int:
+    """The statements of all, then their rows together; how many rows."""
+    for job in jobs:
+        for sql, cells in job.statements:
+            execute(sql, cells)
+    rows = 0
+    for insert, flat in _merged(jobs).items():
+        rows += len(flat) // insert.width
+        for sql, chunk in _chunks(insert, flat):
+            execute(sql, chunk)
+    return rows
 
 
 def _merged(jobs: list[Job]) -> dict[Insert, list[Cell]]:

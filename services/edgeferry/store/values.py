@@ -10,6 +10,7 @@ from edgeferry.core.errors import Unstorable
 from edgeferry.core.kv import Value
 from edgeferry.core.merge import MAX_TS_MS
 from edgeferry.core.node import TimeseriesWrite
+from edgeferry.core.store import TimeseriesDelete
 
 MAX_VALUE_BYTES = 4 * 1024 * 1024
 """Cassandra refuses mutations of half a commit log segment (16 MiB) and slows down long
@@ -109,3 +110,14 @@ def check_writes(writes: Iterable[TimeseriesWrite]) -> None:
         if 0 <= ts <= MAX_TS_MS and 0 <= stamp <= MAX_LONG and 0 <= ttl <= MAX_TTL_SECONDS:
             continue
         raise Unstorable(f"impossible numbers: ts {ts} ms, stamp {stamp}, ttl {ttl} s", index)
+
+
+def check_delete(delete: TimeseriesDelete) -> None:
+    """Raises Unstorable for what no store can hold."""
+    text_bytes(delete.entity_type, MAX_KEY_BYTES)
+    entity_uuid(delete.entity_id)
+    for key in delete.keys:
+        key_bytes(key)
+    numbers = (delete.start_ts, delete.end_ts, delete.stamp)
+    if not all(-1 <= number <= MAX_LONG for number in numbers):
+        raise Unstorable("impossible numbers: start {} ms, end {} ms, stamp {}".format(*numbers))

@@ -1,0 +1,129 @@
+"""Deletes in SQLite, and the memory of them: a late write must not bring back what is gone."""
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+
+from edgeferry.core.clock import MICROS_PER_MS, Clock
+from edgeferry.core.merge import Deletion, newest_allowed_for_latest, with_deletion
+from edgeferry.core.store import TimeseriesDelete
+from edgeferry.store.sqlite_writer import Execute
+
+KEPT_DAYS = 40
+"""How late a write may come and still meet what was deleted."""
+MOST_KEPT = 100_000
+PRUNE_EVERY_SECONDS = 60.0
+
+EVERY_KEY = 0
+"""No key has this number: it stands for all of an entity's."""
+
+DELETE_HISTORY = (
+    "DELETE FROM history WHERE entity = ? AND key = ? AND ts >= ? AND ts < ? AND stamp <= ?"
+)
+DELETE_LATEST = (
+    "DELETE FROM latest WHERE entity = ? AND key = ? AND ts > ? AND ts <= ? AND stamp <= ?"
+)
+REWRITE_LATEST = (
+    "INSERT INTO latest (entity, key, ts, stamp, kind, value)"
+    " SELECT entity, key, ts, stamp, kind, value FROM history"
+    " WHERE entity = ? AND key = ? AND ts >= 0 AND ts < ? AND (expires IS NULL OR expires > ?)"
+    " ORDER BY ts DESC LIMIT 1"
+)
+DELETE_ENTITY = (
+    "DELETE FROM history WHERE entity = ? AND stamp <= ?",
+    "DELETE FROM latest WHERE entity = ? AND stamp <= ?",
+)
+LOAD = "SELECT entity, key, start_ts, end_ts, stamp, latest FROM deletes ORDER BY stamp DESC"
+FORGET_KEY = "DELETE FROM deletes WHERE entity = ? AND key = ?"
+FORGET_OLD = "DELETE FROM deletes WHERE stamp < ?"
+REMEMBER = (
+    "INSERT OR IGNORE INTO deletes (entity, key, start_ts, end_ts, stamp, latest)"
+    " VALUES (?, ?, ?, ?, ?, ?)"
+)
+
+Ranges = tuple[Deletion, ...]
+
+
+class SqliteDeletes:
+    """Ranges deleted lately: by entity and key in memory, and in the table ``deletes``."""
+
+    def __init__(self, *, clock: Clock) -> None:
+        self._clock = clock
+        self._next_prune = clock.monotonic()
+        self.known: dict[int, dict[int, Ranges]] = {}
+
+    def load(self, connection: sqlite3.Connection) -> None:
+        self.known = {}
+        cells = (self._oldest(), MOST_KEPT)
+        sql = f"SELECT * FROM ({LOAD}) WHERE stamp >= ? LIMIT ?"
+        for entity, key, *row in connection.execute(sql, cells):
+            start, end, stamp, latest = row
+            found = Deletion(start, end, stamp, bool(latest))
+            keys = self.known.setdefault(entity, {})
+            keys[key] = with_deletion(keys.get(key, ()), found)
+
+    def with_new(self, entity: int, keys: Iterable[int], new: Deletion) -> dict[int, Ranges]:
+        """The ranges of these keys once ``new`` stands; nothing is changed yet."""
+        known = self.known.get(entity, {})
+        return {key: with_deletion(known.get(key, ()), new) for key in keys}
+
+    def deleted(self, entity: int, ranges: Mapping[int, Ranges]) -> None:
+        """These stand now, durably."""
+        self.known.setdefault(entity, {}).update(ranges)
+
+    def forget_old(self) -> int | None:
+        """From time to time: drop what is too old and too much from memory.
+
+        The stamp below which the table's rows may go, too; None: it is not time yet."""
+        now = self._clock.monotonic()
+        if now < self._next_prune:
+            return None
+        self._next_prune = now + PRUNE_EVERY_SECONDS
+        oldest = self._oldest()
+        stamps = sorted(
+            one.stamp for keys in self.known.values() for some in keys.values() for one in some
+        )
+        if len(stamps) > MOST_KEPT:
+            oldest = max(oldest, stamps[-MOST_KEPT])
+        self.known = {
+            entity: kept
+            for entity, keys in self.known.items()
+            if (kept := {key: some for key, some in keys.items() if some[-1].stamp >= oldest})
+        }
+        return oldest
+
+    def _oldest(self) -> int:
+        return (self._clock.now_ms() - KEPT_DAYS * 86_400_000) * MICROS_PER_MS
+
+
+def ranges_of(known: Mapping[int, Ranges], key: int) -> Ranges:
+    return known.get(key, ()) + known.get(EVERY_KEY, ())
+
+
+def delete_keys(
+    execute: Execute, entity: int, keys: Sequence[int], delete: TimeseriesDelete, now_ms: int
+) -> list[bool]:
+    """Whether the latest value of each key went; runs in the writer's thread."""
+    gone = []
+    newest = min(delete.start_ts - 1, newest_allowed_for_latest(now_ms) + 1)
+    bounds = (delete.start_ts, delete.end_ts, delete.stamp)
+    for key in keys:
+        execute(DELETE_HISTORY, (entity, key, *bounds))
+        went = False
+        if delete.delete_latest:
+            went = execute(DELETE_LATEST, (entity, key, *bounds)).rowcount > 0
+            if went and delete.rewrite_latest:
+                execute(REWRITE_LATEST, (entity, key, newest, now_ms))
+        gone.append(went)
+    return gone
+
+
+def delete_entity(execute: Execute, entity: int, stamp: int) -> None:
+    for sql in DELETE_ENTITY:
+        execute(sql, (entity, stamp))
+
+
+def remember(execute: Execute, entity: int, ranges: Mapping[int, Ranges]) -> None:
+    for key, some in ranges.items():
+        execute(FORGET_KEY, (entity, key))
+        for start, end, stamp, latest in some:
+            execute(REMEMBER, (entity, key, start, end, stamp, int(latest)))

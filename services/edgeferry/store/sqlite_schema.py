@@ -1,0 +1,57 @@
+"""The tables of the SQLite store, format by format."""
+
+FORMAT = 2
+"""Raise it with every change of the tables, and add the way there to ``MIGRATIONS``."""
+
+_TELEMETRY = """
+CREATE TABLE entities (
+    id INTEGER PRIMARY KEY, entity_type TEXT NOT NULL, entity_id TEXT NOT NULL,
+    UNIQUE (entity_type, entity_id)
+) STRICT;
+CREATE TABLE keys (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE history (
+    entity INTEGER NOT NULL, key INTEGER NOT NULL, ts INTEGER NOT NULL,
+    stamp INTEGER NOT NULL, kind INTEGER NOT NULL, value ANY NOT NULL, expires INTEGER,
+    PRIMARY KEY (entity, key, ts)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX history_expires ON history (expires) WHERE expires IS NOT NULL;
+CREATE TABLE latest (
+    entity INTEGER NOT NULL, key INTEGER NOT NULL, ts INTEGER NOT NULL,
+    stamp INTEGER NOT NULL, kind INTEGER NOT NULL, value ANY NOT NULL,
+    PRIMARY KEY (entity, key)
+) STRICT, WITHOUT ROWID;
+"""
+
+# Ranges deleted lately; key 0 stands for every key of the entity.
+_DELETES = """
+CREATE TABLE deletes (
+    entity INTEGER NOT NULL, key INTEGER NOT NULL, start_ts INTEGER NOT NULL,
+    end_ts INTEGER NOT NULL, stamp INTEGER NOT NULL, latest INTEGER NOT NULL,
+    PRIMARY KEY (entity, key, stamp, start_ts, end_ts, latest)
+) STRICT, WITHOUT ROWID;
+"""
+
+# A deleted attribute is a row without a value; decisions: the last ones, as JSON.
+_ATTRIBUTES = """
+CREATE TABLE attributes (
+    entity INTEGER NOT NULL, scope TEXT NOT NULL, key INTEGER NOT NULL,
+    kind INTEGER, value ANY, last_update_ts INTEGER NOT NULL,
+    version INTEGER NOT NULL, origin TEXT NOT NULL, deleted INTEGER NOT NULL DEFAULT 0,
+    decisions TEXT,
+    PRIMARY KEY (entity, scope, key)
+) STRICT, WITHOUT ROWID;
+"""
+
+_POSITIONS = """
+CREATE TABLE positions (
+    stream TEXT PRIMARY KEY, epoch INTEGER NOT NULL, offset INTEGER NOT NULL,
+    incarnation TEXT NOT NULL, detail TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+SCHEMA = _TELEMETRY + _DELETES + _ATTRIBUTES + _POSITIONS
+
+MIGRATIONS = {
+    1: _DELETES + "ALTER TABLE attributes ADD COLUMN decisions TEXT;",
+}
+"""Format -> what makes the next one of it."""
