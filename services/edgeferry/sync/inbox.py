@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ from edgeferry.core.record import (
 )
 from edgeferry.core.store import Position, PositionStore
 from edgeferry.log.codec import encode_dead_letter
+from edgeferry.log.limits import MAX_DEAD_LETTER_BYTES
 from edgeferry.log.topics import site_topic
 from edgeferry.sync.batches import BatchUnpacker, Event, unpacked_size
 from edgeferry.sync.flow import ReceiveLane
@@ -54,6 +55,8 @@ class Received:
     reader: LogReader
     positions: PositionStore
     clock: Clock
+    dead_lettered: Callable[[str], None] = lambda _lane: None
+    """Called with a lane for each event that became a dead letter instead."""
 
 
 class Checkpoint(NamedTuple):
@@ -116,7 +119,6 @@ class Inbox:
         self._saved_at = received.clock.monotonic()
         self._since_saved = 0
         self._unsaved_begin = False  # then nothing may be appended before it is saved
-        self.dead_letters = 0
 
     async def recover(self) -> Want:
         """The position that is true in the received log, whatever happened before.
@@ -246,7 +248,7 @@ class Inbox:
     def _too_large(self, event: Outgoing, offset: int, limit: int) -> Outgoing:
         """An event that this site's log cannot hold: a dead letter here, not a dead stop."""
         now = self._parts.clock.now_ms()
-        self.dead_letters += 1
+        self._parts.dead_lettered(self.name)
         self._since_saved += CHECKPOINT_RECORDS  # it leaves a hole: pass it as soon as it is in
         size = _size(event)
         letter = DeadLetter(
@@ -263,7 +265,7 @@ class Inbox:
         )
         for kept in (letter, address):
             outgoing = self._dead(kept)
-            if _size(outgoing) <= limit:
+            if _size(outgoing) <= MAX_DEAD_LETTER_BYTES:
                 return outgoing
         return self._dead(address._replace(key=None, headers=()))
 

@@ -12,12 +12,15 @@ import orjson
 
 from edgeferry.core.errors import Never, Undecodable
 from edgeferry.core.ids import derived_id
+from edgeferry.core.message import DataType, RuleMessage
 from edgeferry.core.record import HEADER_ORIGIN, HEADER_TRACEPARENT, HEADER_TYPE, Outgoing, Record
-from edgeferry.log.codec import codec
+from edgeferry.log.codec import codec, encode_message
 from edgeferry.sync.quick_events import EventHead, json_fragment, read_telemetry
 
 _NODE = "cloud.intake"
 _SOURCE = "edge"
+_JSON = str(DataType.JSON)
+_NO_STACK: list[str] = []
 _NAMES = {
     "DEVICE": ("deviceName", "deviceType"),
     "ASSET": ("assetName", "assetType"),
@@ -47,7 +50,6 @@ class RuleMessages:
         self._topic = topic
         self._tenant_id = tenant_id
         self._event_codec = codec("CloudEvent")
-        self._message_codec = codec("RuleMessage")
 
     def of(self, record: Record, edge_id: bytes) -> list[Outgoing]:
         """Point i of a telemetry event keeps the event's stamp + i. The same record always
@@ -107,20 +109,20 @@ class RuleMessages:
         if keys is not None:
             metadata[keys[0]] = name
             metadata[keys[1]] = profile
-        value = self._message_codec.encode(
-            {
-                "id": derived_id(event_id, _NODE, index),
-                "tenant_id": self._tenant_id,
-                "ts": record.timestamp,
-                "stamp": stamp + index,
-                "stack": (),
-                "type": type_,
-                "entity_type": entity_type,
-                "entity_id": entity_id,
-                "metadata": metadata,
-                "data_type": "JSON",
-                "data": orjson.dumps(data).decode(),
-            }
+        value = encode_message(
+            RuleMessage(
+                derived_id(event_id, _NODE, index),
+                self._tenant_id,
+                record.timestamp,
+                stamp + index,
+                _NO_STACK,
+                type_,
+                entity_type,
+                entity_id,
+                metadata,
+                _JSON,
+                orjson.dumps(data).decode(),
+            )
         )
         headers = [(HEADER_ORIGIN, edge_id), (HEADER_TYPE, type_.encode())]
         headers += [header for header in record.headers if header[0] == HEADER_TRACEPARENT]

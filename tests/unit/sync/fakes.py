@@ -16,6 +16,7 @@ from edgeferry.core.errors import (
 )
 from edgeferry.core.record import Outgoing, PartitionEnds, Record
 from edgeferry.core.store import Position
+from edgeferry.log.limits import is_dead_letters
 from edgeferry.sync.outbox_bytes import record_bytes
 
 
@@ -74,7 +75,7 @@ class MemoryWriter:
 
     async def append(self, records: Sequence[Outgoing]) -> None:
         for record in records:
-            if len(record.value) > self._max:
+            if len(record.value) > self._max and not is_dead_letters(record.topic):
                 raise RecordTooLarge(f"{len(record.value)} bytes")
         if self.stopped:
             raise LogUnavailable("stopped")
@@ -187,6 +188,10 @@ class MemoryPositions:
     async def load(self, stream: str) -> Position | None:
         self._check()
         return self.saved.get(stream)
+
+    async def all(self) -> Mapping[str, Position]:
+        self._check()
+        return dict(self.saved)
 
     async def save(self, stream: str, position: Position) -> None:
         self._check()

@@ -47,6 +47,7 @@ class Site:
         self.topics = MemoryTopics(self.log)
         self.positions = MemoryPositions()
         self.max_record_bytes = 1_000_000
+        self.dead_lettered: list[str] = []
         self.writers: list[MemoryWriter] = []
         for topic in TOPICS:
             self.log.make(f"{name}.{topic}", partitions)
@@ -57,7 +58,11 @@ class Site:
 
     def received(self) -> Received:
         return Received(
-            site=self.name, reader=self.reader, positions=self.positions, clock=self.clock
+            site=self.name,
+            reader=self.reader,
+            positions=self.positions,
+            clock=self.clock,
+            dead_lettered=self.dead_lettered.append,
         )
 
     def outbox(self, lane: str) -> Outbox:
