@@ -58,7 +58,9 @@ class SqliteLog(SqliteTopics):
         clock: Clock,
         owner: bool = True,
         max_record_bytes: int = MAX_RECORD_BYTES,
+        expires: bool = True,
     ) -> None:
+        """``expires``: records go when their topic's time is over."""
         path = folder / FILE
         codec = HeadersCodec()
         super().__init__(
@@ -68,6 +70,7 @@ class SqliteLog(SqliteTopics):
             reader=SqliteLogReader(path, codec),
         )
         self._clock = clock
+        self._expires = expires
         self._preparation = Preparation(codec, max_record_bytes)
         self._lock = FileLock(folder / LOCK)
         self._tails = TailCache()
@@ -133,8 +136,7 @@ class SqliteLog(SqliteTopics):
         self._open = False
         if self._poll is not None:
             self._poll.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._poll
+            await asyncio.wait([self._poll])
             self._poll = None
         self._writer.refuse()
         self._wake(self._listeners)
@@ -342,7 +344,7 @@ class SqliteLog(SqliteTopics):
             try:
                 await self.ping()
                 now_ms = self._clock.now_ms()
-                if abs(now_ms - expired_ms) >= _EXPIRE_MS:
+                if self._expires and abs(now_ms - expired_ms) >= _EXPIRE_MS:
                     await self.expire(now_ms)
                     expired_ms = now_ms
             except EdgeferryError as error:

@@ -60,7 +60,7 @@ async def test_every_acknowledged_append_survives_kafkas_death_in_its_order(
     own_kafka: LocalServer,
 ) -> None:
     bootstrap = _address(own_kafka)
-    topic = await make_topic(bootstrap, uuid.uuid4().hex, 4)
+    topic = await make_topic(KafkaTopics(bootstrap), uuid.uuid4().hex, 4)
     writer, reader = KafkaWriter(bootstrap, SystemClock()), KafkaReader(bootstrap)
     acknowledged: dict[bytes, list[int]] = defaultdict(list)
     progress = asyncio.Condition()
@@ -111,7 +111,7 @@ async def test_an_append_made_while_kafka_is_away_passes_when_it_is_back(
     own_kafka: LocalServer,
 ) -> None:
     bootstrap = _address(own_kafka)
-    topic = await make_topic(bootstrap, uuid.uuid4().hex)
+    topic = await make_topic(KafkaTopics(bootstrap), uuid.uuid4().hex)
     writer, reader = KafkaWriter(bootstrap, SystemClock()), KafkaReader(bootstrap)
     await writer.append(numbered(topic, 0, 1))
     await _kill(own_kafka)
@@ -136,7 +136,7 @@ async def test_an_append_made_while_kafka_is_away_passes_when_it_is_back(
 
 async def test_a_reader_goes_on_when_kafka_is_back(own_kafka: LocalServer) -> None:
     bootstrap = _address(own_kafka)
-    topic = await make_topic(bootstrap, uuid.uuid4().hex)
+    topic = await make_topic(KafkaTopics(bootstrap), uuid.uuid4().hex)
     writer, reader = KafkaWriter(bootstrap, SystemClock()), KafkaReader(bootstrap)
     await writer.append(numbered(topic, 0, 3))
     assert len(await reader.read(topic, 0, 0, 1_000_000, 10_000)) == 3
@@ -171,7 +171,7 @@ async def test_a_writer_stops_while_kafka_is_away_and_tells_its_callers(
     own_kafka: LocalServer,
 ) -> None:
     bootstrap = _address(own_kafka)
-    topic = await make_topic(bootstrap, uuid.uuid4().hex)
+    topic = await make_topic(KafkaTopics(bootstrap), uuid.uuid4().hex)
     writer = KafkaWriter(bootstrap, SystemClock())
     await writer.append(numbered(topic, 0, 1))
     await _kill(own_kafka)
@@ -186,7 +186,7 @@ async def test_a_writer_stops_while_kafka_is_away_and_tells_its_callers(
 async def test_lag_is_told_right_after_kafkas_start(own_kafka: LocalServer) -> None:
     """While the groups' coordinator is still loading."""
     bootstrap = _address(own_kafka)
-    topic = await make_topic(bootstrap, uuid.uuid4().hex)
+    topic = await make_topic(KafkaTopics(bootstrap), uuid.uuid4().hex)
     admin, reader = KafkaTopics(bootstrap), KafkaReader(bootstrap)
     await reader.commit("group", topic, {0: 0})
     await reader.stop()

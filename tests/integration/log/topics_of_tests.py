@@ -3,9 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from edgeferry.core.record import Outgoing, Record
-from edgeferry.log.kafka_reader import KafkaReader
-from edgeferry.log.kafka_topics import KafkaTopics
+from edgeferry.core.record import LogReader, Outgoing, Record
+from edgeferry.log.port import Topics
 from edgeferry.log.topics import TopicSettings
 
 DEADLINE_SECONDS = 60.0
@@ -15,8 +14,8 @@ def rule_topic(name: str, partitions: int = 1) -> TopicSettings:
     return TopicSettings(name, "RuleMessage", partitions, None)
 
 
-async def make_topic(kafka: str, name: str, partitions: int = 1) -> str:
-    await KafkaTopics(kafka).ensure([rule_topic(name, partitions)])
+async def make_topic(topics: Topics, name: str, partitions: int = 1) -> str:
+    await topics.ensure([rule_topic(name, partitions)])
     return name
 
 
@@ -25,7 +24,7 @@ def numbered(topic: str, start: int, stop: int, key: bytes | None = b"k") -> lis
     return [Outgoing(topic, key, b"%d" % number) for number in range(start, stop)]
 
 
-async def everything(reader: KafkaReader, topic: str) -> list[Record]:
+async def everything(reader: LogReader, topic: str) -> list[Record]:
     """All records, partition by partition in order."""
     found: list[Record] = []
     for partition, (start, end) in (await reader.ends(topic)).items():
@@ -38,7 +37,7 @@ async def everything(reader: KafkaReader, topic: str) -> list[Record]:
     return found
 
 
-async def numbers(reader: KafkaReader, topic: str) -> list[int]:
+async def numbers(reader: LogReader, topic: str) -> list[int]:
     return [int(row.value or b"") for row in await everything(reader, topic)]
 
 
