@@ -5,20 +5,27 @@ last acknowledgements may have been under way): at rest the count is what the re
 as lost.
 """
 
+import json
+from collections.abc import Callable
 from typing import NamedTuple
 
 from edgeferry.sync.resume import Begin, LogFacts, Want
 
 
+class Told(NamedTuple):
+    """A Begin that the receiver may not have taken: where it begins, how many it tells of."""
+
+    epoch: int
+    offset: int
+    lost: int
+
+
 class DropLedger(NamedTuple):
-    """``settled``: told and taken. ``told``: by the Begin at ``told_epoch``, ``told_offset``,
-    not known to be taken. ``first`` to ``below``: offsets gone and not told. ``log_id`` is of
-    the log that these are in."""
+    """``settled``: told and taken. ``first`` to ``below``: offsets that are gone and not told
+    of. ``log_id`` is of the log that these are in."""
 
     settled: int = 0
-    told: int = 0
-    told_epoch: int = 0
-    told_offset: int = 0
+    told: tuple[Told, ...] = ()
     first: int = 0
     below: int = 0
     log_id: str = ""
@@ -30,7 +37,7 @@ class DropLedger(NamedTuple):
     @property
     def reported(self) -> int:
         """Events that the receiver has been told of as lost."""
-        return self.settled + self.told
+        return self.settled + sum(told.lost for told in self.told)
 
     @property
     def total(self) -> int:
@@ -49,27 +56,41 @@ class DropLedger(NamedTuple):
         first = self.first if self.untold else max(acked, log.start)
         return self._replace(first=first, below=max(first, below), log_id=log.log_id)
 
-    def acked(self, epoch: int, offset: int) -> "DropLedger":
-        """The receiver has everything below ``offset`` that it has not been told of as lost."""
+    def acked(self, epoch: int, begun_at: int, offset: int) -> "DropLedger":
+        """The receiver has everything below ``offset`` that it was not told of as lost. Above
+        ``begun_at``, where the sender last began or skipped to, that is an ack of its own."""
         ledger = self
-        if ledger.told and epoch == ledger.told_epoch and offset > ledger.told_offset:
-            ledger = ledger._replace(settled=ledger.reported, told=0)
-        if ledger.first < offset and ledger.untold:
-            ledger = ledger._replace(first=min(offset, ledger.below))
+        if offset > begun_at:
+            ledger = self._settling(lambda told: told.epoch == epoch)
+        if ledger.untold:
+            ledger = ledger._replace(first=min(max(ledger.first, offset), ledger.below))
         return ledger
 
-    def began(self, want: Want, begin: Begin, log: LogFacts) -> "DropLedger":
-        """The receiver at ``want`` is about to be told ``begin``, which has all that is gone."""
-        settled, told = self.settled, self.told
-        taken = want.epoch == self.told_epoch and want.offset >= self.told_offset
-        if told and taken:
-            settled, told = settled + told, 0
-        elif want.epoch == self.told_epoch:
-            told = 0  # ``begin`` tells of these again
-        return DropLedger(
-            settled=settled,
-            told=max(told, begin.lost),
-            told_epoch=begin.epoch,
-            told_offset=begin.offset,
-            log_id=log.log_id,
-        )
+    def resumed(self, want: Want, begin: Begin, log: LogFacts) -> "DropLedger":
+        """A receiver at ``want`` is about to be told ``begin``, which has all that is gone."""
+        ledger = self._settling(lambda t: t.epoch == want.epoch and t.offset <= want.offset)
+        elsewhere = sum(told.lost for told in ledger.told if told.epoch != want.epoch)
+        lost = max(begin.lost, elsewhere)
+        return ledger._telling(Told(begin.epoch, begin.offset, lost), (), log)
+
+    def skipped(self, begin: Begin, log: LogFacts) -> "DropLedger":
+        """The receiver of a running session is about to be told ``begin``."""
+        return self._telling(Told(begin.epoch, begin.offset, begin.lost), self.told, log)
+
+    def _telling(self, new: Told, before: tuple[Told, ...], log: LogFacts) -> "DropLedger":
+        told = (*before, new) if new.lost else before
+        return DropLedger(settled=self.settled, told=told, log_id=log.log_id)
+
+    def _settling(self, taken: Callable[[Told], bool]) -> "DropLedger":
+        kept = tuple(told for told in self.told if not taken(told))
+        settled = self.reported - sum(told.lost for told in kept)
+        return self._replace(settled=settled, told=kept)
+
+    def pack(self) -> str:
+        return json.dumps(self._asdict())
+
+    @staticmethod
+    def unpack(text: str) -> "DropLedger":
+        parts = json.loads(text)
+        told = tuple(Told(*one) for one in parts.pop("told"))
+        return DropLedger(told=told, **parts)

@@ -160,7 +160,7 @@ class EdgeSync:
         age = None if backlog.oldest_ms is None else max(0, now_ms - backlog.oldest_ms)
         sending = self._sending.get(outbox.lane)
         if sending is None:
-            epoch, acked = outbox.remembered
+            epoch, acked = outbox.kept
             return LaneStatus(epoch, acked, 0, backlog.depth, age, None)
         lane = sending.lane
         return LaneStatus(

@@ -21,6 +21,7 @@ _NODE = "cloud.intake"
 _SOURCE = "edge"
 _JSON = str(DataType.JSON)
 _NO_STACK: list[str] = []
+_MAX_STAMP = 2**63 - 1
 _NAMES = {
     "DEVICE": ("deviceName", "deviceType"),
     "ASSET": ("assetName", "assetType"),
@@ -103,6 +104,8 @@ class RuleMessages:
         data: dict[str, Any],
     ) -> Outgoing:
         event_id, stamp, entity_type, entity_id, name, profile = head
+        if stamp > _MAX_STAMP - index:
+            raise Undecodable(f"the stamp {stamp} leaves no room for point {index}")
         metadata["source"] = _SOURCE
         metadata["edgeId"] = edge_id.decode()
         keys = _NAMES.get(entity_type)

@@ -22,6 +22,7 @@ from edgeferry.sync.resume import (
     Want,
     event_hash,
     offsets_to_check,
+    remembered,
     resume,
 )
 
@@ -134,6 +135,7 @@ class Outbox:
         self._ledger: DropLedger | None = None
         self._changing = asyncio.Lock()  # a drop between a session's facts and its begin
         self._committed = -1
+        self._begun_at = 0
         self._facts = LogFacts(0, 0)
         self._oldest: tuple[int, int] | None = None
 
@@ -159,12 +161,12 @@ class Outbox:
                 if records[0].offset == offset:
                     hashes[offset] = event_hash(records[0].value)
             begin = resume(self._memory, self._facts, want, peer, hashes)
-            await self._began(want, begin)
-            own = self._memory
-            if own is None or (own.epoch, own.peer) != (begin.epoch, peer):
-                await self._remember(
-                    SendMemory(begin.epoch, begin.offset, peer, self._facts.log_id, lost=begin.lost)
-                )
+            before = await self._standing(self._facts)
+            await self._note(before.resumed(want, begin, self._facts))
+            memory = remembered(self._memory, want, begin, peer, self._facts.log_id)
+            if memory != self._memory:
+                await self._remember(memory)
+            self._begun_at = begin.offset
             return begin
 
     async def skip(self, lane: SendLane) -> Begin | None:
@@ -175,15 +177,14 @@ class Outbox:
             if self._facts.start <= lane.next_offset:
                 return None
             begin = lane.beginning_at(self._facts.start)
-            await self._began(Want(lane.epoch, lane.acked, lane.acked), begin)
+            before = await self._standing(self._facts)
+            before = before.acked(lane.epoch, self._begun_at, lane.acked)
+            await self._note(before.skipped(begin, self._facts))
+            if self._memory is not None:
+                await self._remember(self._memory.skip(begin))
+            self._begun_at = begin.offset
             lane.skip(begin)
             return begin
-
-    async def _began(self, want: Want, begin: Begin) -> None:
-        before = await self._standing(self._facts)
-        ledger = before.began(want, begin, self._facts)
-        if ledger.total or before.total:
-            await self._note(ledger)
 
     async def acked(self, offset: int, last: bytes) -> None:
         """Keep how far the receiver is. Raises LogUnavailable, StoreUnavailable."""
@@ -191,9 +192,9 @@ class Outbox:
             if self._memory is None:
                 return
             if (self._memory.acked, self._committed) != (offset, offset):
-                await self._remember(self._memory._replace(acked=offset, last=last))
-            if self._ledger is not None and self._ledger.total:
-                await self._note(self._ledger.acked(self._memory.epoch, offset))
+                await self._remember(self._memory.ack(self._begun_at, offset, last))
+            if self._ledger is not None:
+                await self._note(self._ledger.acked(self._memory.epoch, self._begun_at, offset))
 
     async def drop(self, below: int) -> int:
         """Delete the events below an offset, acknowledged or not; how many were not, as far as
@@ -216,18 +217,20 @@ class Outbox:
         """Events that the receiver has been told of as lost, ever."""
         return self._ledger.reported if self._ledger else 0
 
+    @property
+    def _total(self) -> int:
+        return self._ledger.total if self._ledger else 0
+
     async def _standing(self, facts: LogFacts) -> DropLedger:
         if self._ledger is None:
             self._ledger = _ledger(await self._positions.load(f"{self._stream}/dropped"))
         return self._ledger.standing(facts)
 
     async def _note(self, ledger: DropLedger) -> None:
-        if ledger != self._ledger:
-            detail = json.dumps(ledger._asdict())
-            await self._positions.save(
-                f"{self._stream}/dropped", Position(0, ledger.total, "", detail)
-            )
-            self._ledger = ledger
+        if (ledger.total or self._total) and ledger != self._ledger:
+            position = Position(0, ledger.total, "", ledger.pack())
+            await self._positions.save(f"{self._stream}/dropped", position)
+        self._ledger = ledger
 
     async def _remember(self, memory: SendMemory) -> None:
         detail = json.dumps(
@@ -246,7 +249,7 @@ class Outbox:
         return self._facts.end
 
     @property
-    def remembered(self) -> tuple[int, int]:
+    def kept(self) -> tuple[int, int]:
         """Epoch and acked offset as last kept."""
         return (self._memory.epoch, self._memory.acked) if self._memory else (0, 0)
 
@@ -278,7 +281,7 @@ class Outbox:
             return self.session.acked
         if self._memory is None:
             self._memory = _memory(await self._positions.load(self._stream))
-        return self.remembered[1]
+        return self.kept[1]
 
     async def _oldest_ms(self, acked: int, lane: SendLane | None) -> int | None:
         if lane is not None and lane.oldest_ms is not None:
@@ -316,4 +319,4 @@ def _memory(position: Position | None) -> SendMemory | None:
 
 
 def _ledger(position: Position | None) -> DropLedger:
-    return DropLedger(**json.loads(position.detail)) if position else DropLedger()
+    return DropLedger.unpack(position.detail) if position else DropLedger()

@@ -57,7 +57,7 @@ class SendMemory(NamedTuple):
     """What a sender keeps: ``acked`` is the next offset not acknowledged, ``peer`` the
     receiver's incarnation, ``log_id`` the log's own identity ('' where it has none),
     ``last`` the hash of the event before ``acked`` (empty when unknown). ``lost``: events
-    reported lost as the epoch began, for as long as the receiver has not begun it."""
+    that the receiver has been told of as lost, for as long as it may not have begun the epoch."""
 
     epoch: int
     acked: int
@@ -65,6 +65,14 @@ class SendMemory(NamedTuple):
     log_id: str = ""
     last: bytes = b""
     lost: int = 0
+
+    def ack(self, begun_at: int, offset: int, last: bytes) -> "SendMemory":
+        """``begun_at``: where the session, or what it skipped, began."""
+        lost = 0 if offset > begun_at else self.lost
+        return self._replace(acked=offset, last=last, lost=lost)
+
+    def skip(self, begin: "Begin") -> "SendMemory":
+        return self._replace(acked=begin.offset, last=b"", lost=self.lost + begin.lost)
 
 
 class LogFacts(NamedTuple):
@@ -120,6 +128,17 @@ def resume(
     return _begin(
         newest + 1, acked, log, lost, "the log is not the one that the receiver has followed"
     )
+
+
+def remembered(
+    memory: SendMemory | None, want: Want, begin: Begin, peer: str, log_id: str
+) -> SendMemory:
+    """What a sender keeps before it tells ``begin``. Position and loss of an epoch that the
+    receiver has not begun change together, or a loss would be told twice or never."""
+    begun = memory is not None and want.epoch == begin.epoch == memory.epoch
+    if begun and memory is not None and memory.peer == peer:
+        return memory
+    return SendMemory(begin.epoch, begin.offset, peer, log_id, lost=begin.lost)
 
 
 def _begin(epoch: int, offset: int, log: LogFacts, lost: int, reason: Reason) -> Begin:

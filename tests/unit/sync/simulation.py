@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from edgeferry.sync.dropped import DropLedger
 from edgeferry.sync.filter import EventFilter
 from edgeferry.sync.flow import ReceiveLane, SendLane
 from edgeferry.sync.recovery import Found, Origin, longest_prefix
@@ -20,6 +21,7 @@ from edgeferry.sync.resume import (
     Want,
     event_hash,
     offsets_to_check,
+    remembered,
     resume,
 )
 
@@ -60,15 +62,17 @@ class Connection:
 
 @dataclass
 class Edge:
-    """Durable: log, start, memory, committed. The rest dies in a crash."""
+    """Durable: log, start, memory, ledger, committed. The rest dies in a crash."""
 
     log: list[Event] = field(default_factory=list)
     start: int = 0
     memory: SendMemory | None = None
+    ledger: DropLedger = field(default_factory=DropLedger)
     committed: int = 0
+    begun_at: int = 0
     connection: Connection | None = None
     lane: SendLane | None = None
-    pending: tuple[LogFacts, SendMemory | None] | None = None
+    pending: SendMemory | None = None
 
 
 @dataclass
@@ -100,6 +104,7 @@ class Faults:
     restores: int = 0
     memory_losses: int = 0
     losing_trims: int = 0
+    drops: int = 0
     log_remade: int = 0
     late_writers: bool = True
 
@@ -154,6 +159,7 @@ class World:
             (self.restore_backup, faults.restores),
             (self.cloud_loses_memory, faults.memory_losses),
             (self.trim_unsent, faults.losing_trims),
+            (self.drop_oldest, faults.drops),
             (self.remake_log, faults.log_remade),
         ]
 
@@ -177,6 +183,7 @@ class World:
             lane is not None
             and self.edge.connection is not None
             and not self.edge.connection.broken
+            and not self.edge.connection.up
             and lane.acked == len(self.edge.log)
             and not self.zombies
         )
@@ -192,8 +199,7 @@ class World:
         if edge.connection is not None and not edge.connection.broken:
             return
         edge.connection, edge.lane = Connection(), None
-        facts = LogFacts(edge.start, len(edge.log), self.log_id)
-        edge.pending = (facts, edge.memory)
+        edge.pending = edge.memory
         edge.connection.up.append("hello")
 
     def edge_reads(self) -> None:
@@ -207,21 +213,20 @@ class World:
             epoch, next_offset = frame[1:]
             edge.lane.ack(epoch, next_offset)
 
+    def facts(self) -> LogFacts:
+        return LogFacts(self.edge.start, len(self.edge.log), self.log_id)
+
     def _edge_resumes(self, want: Want) -> None:
         edge = self.edge
-        assert edge.pending is not None
         assert edge.connection is not None
-        facts, memory = edge.pending
-        if facts.start != edge.start:
-            edge.connection.broken = True  # trimmed since: the real read raises
-            return
+        facts, memory = self.facts(), edge.pending
         offsets = offsets_to_check(memory, facts, want)
         hashes = {offset: edge.log[offset].hash for offset in offsets}
         peer = self.incarnation_told
         begin = resume(memory, facts, want, peer, hashes)
-        if memory is None or (memory.epoch, memory.peer) != (begin.epoch, peer):
-            edge.memory = SendMemory(begin.epoch, begin.offset, peer, facts.log_id, lost=begin.lost)
-            edge.committed = begin.offset
+        edge.ledger = edge.ledger.standing(facts).resumed(want, begin, facts)
+        edge.memory = remembered(memory, want, begin, peer, facts.log_id)
+        edge.committed, edge.begun_at = edge.memory.acked, begin.offset
         self.told_lost += begin.lost
         edge.lane = SendLane(batch_bytes=4, in_flight=3)
         edge.lane.begin(begin, want, 12)
@@ -235,17 +240,35 @@ class World:
         if not lane.has_room() or lane.next_offset >= len(edge.log):
             return
         if lane.next_offset < edge.start:
-            edge.connection.broken = True  # out of range
+            self._edge_skips(lane, edge.connection)
             return
         first = lane.next_offset
         events = tuple(edge.log[first : first + self.random.randint(1, 4)])
         lane.sent(first + len(events), len(events), events[-1].hash, 0)
         edge.connection.up.append(Batch(lane.epoch, first, events))
 
+    def _edge_skips(self, lane: SendLane, connection: Connection) -> None:
+        """Or sometimes ends the session, as an error in between would."""
+        if self.random.random() < 0.2:
+            connection.broken = True
+        elif not lane.in_flight:
+            begin = lane.beginning_at(self.edge.start)
+            ledger = self.edge.ledger.standing(self.facts())
+            ledger = ledger.acked(lane.epoch, self.edge.begun_at, lane.acked)
+            self.edge.ledger = ledger.skipped(begin, self.facts())
+            self.told_lost += begin.lost
+            assert self.edge.memory is not None
+            self.edge.memory = self.edge.memory.skip(begin)
+            self.edge.begun_at = begin.offset
+            lane.skip(begin)
+            connection.up.append(begin)
+
     def edge_keeps(self) -> None:
         edge = self.edge
         if edge.lane is not None and edge.memory is not None:
-            edge.memory = edge.memory._replace(acked=edge.lane.acked, last=edge.lane.acked_hash)
+            lane = edge.lane
+            edge.ledger = edge.ledger.acked(lane.epoch, edge.begun_at, lane.acked)
+            edge.memory = edge.memory.ack(edge.begun_at, lane.acked, lane.acked_hash)
             edge.committed = edge.lane.acked
 
     def edge_crashes(self) -> None:
@@ -260,6 +283,19 @@ class World:
 
     def trim_unsent(self) -> None:
         self.edge.start = self.random.randint(self.edge.start, len(self.edge.log))
+
+    def drop_oldest(self) -> None:
+        """Noted first; a crash in between leaves the log as it was, or drops a part."""
+        edge = self.edge
+        below = self.random.randint(edge.start, len(edge.log))
+        acked = edge.memory.acked if edge.memory else 0
+        if edge.lane is not None:
+            acked = edge.lane.acked
+        edge.ledger = edge.ledger.standing(self.facts()).dropping(acked, below, self.facts())
+        if self.random.random() < 0.2:
+            self.edge_crashes()
+            below = self.random.randint(edge.start, below)
+        edge.start = below
 
     def take_backup(self) -> None:
         edge = self.edge
@@ -303,7 +339,12 @@ class World:
         frame = connection.up.popleft()
         assert cloud.lane is not None
         if isinstance(frame, Begin):
-            if cloud.lane.begin(frame):
+            if cloud.begun:
+                cloud.lane.skip(frame)
+                began = True
+            else:
+                began = cloud.lane.begin(frame)
+            if began:
                 cloud.opened = False
                 cloud.lost += frame.lost
                 self.epoch_starts[frame.epoch] = frame.offset
@@ -439,6 +480,12 @@ class World:
     def lost(self) -> int:
         """Events that the Cloud counts as lost."""
         return self.cloud.lost
+
+    @property
+    def dropped(self) -> int:
+        """Events that the Edge counts as dropped, at rest."""
+        self.edge_keeps()
+        return self.edge.ledger.standing(self.facts()).total
 
     def _check_no_gap(self, epoch: int, next_offset: int) -> None:
         stands = {

@@ -70,11 +70,32 @@ def test_events_trimmed_before_they_were_sent_are_counted_as_lost() -> None:
         assert len(missing) == world.lost
 
 
+@pytest.mark.parametrize("block", range(4))
+def test_the_edge_counts_what_it_dropped_exactly_as_the_cloud_counts_it_lost(block: int) -> None:
+    """Over crashes of both, with drops in running sessions and between them. Without late
+    writers: what they append after the Cloud has counted may be more than it knew."""
+    for seed in SEEDS:
+        faults = Faults(
+            drops=8, losing_trims=2, breaks=40, edge_crashes=20, cloud_crashes=20,
+            late_writers=False,
+        )  # fmt: skip
+        world = simulate(seed * 4 + block, faults)
+        assert world.dropped == world.lost
+
+
+def test_events_dropped_in_a_running_session_are_skipped_and_the_rest_arrives() -> None:
+    for seed in SEEDS:
+        world = simulate(seed, Faults(drops=8, breaks=0, edge_crashes=0, cloud_crashes=0))
+        arrived = {event for partition in passed_events(world) for event in partition}
+        missing = [event for event in world.edge.log if event not in arrived]
+        assert len(missing) == world.lost == world.dropped
+
+
 @pytest.mark.parametrize(
     "faults",
     [
         Faults(restores=5, breaks=40, edge_crashes=20, cloud_crashes=30, late_writers=False),
-        Faults(memory_losses=3, losing_trims=2, log_remade=2, cloud_crashes=30),
+        Faults(memory_losses=3, losing_trims=2, drops=4, log_remade=2, cloud_crashes=30),
     ],
     ids=["edge restored", "cloud memory lost"],
 )
