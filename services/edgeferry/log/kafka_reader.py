@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import aiokafka
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError, UnknownTopicOrPartitionError
@@ -12,20 +12,31 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from edgeferry.core.errors import LogUnavailable, OffsetOutOfRange
 from edgeferry.core.record import PartitionEnds, Record
 
-_OPEN_PARTITIONS = 32
+_OPEN_CONSUMERS = 32
 _METADATA_TIMEOUT_MS = 10_000
 
 
+@dataclass(slots=True, eq=False)
+class _Cursor:
+    """A consumer of one partition. ``position``: of its next record, those that were fetched
+    and not taken yet (``left``) first."""
+
+    tp: TopicPartition
+    consumer: aiokafka.AIOKafkaConsumer
+    position: int | None = None
+    left: list[aiokafka.ConsumerRecord] = field(default_factory=list)
+    busy: bool = True
+
+
 class KafkaReader:
-    """``core.record.LogReader`` on Kafka. One consumer per partition that is being read,
-    the least recently used closed above a bound; positions are asked for by the caller.
+    """``core.record.LogReader`` on Kafka. A consumer per read that is under way, kept for the
+    next read of its partition, the least recently used closed above a bound; positions are
+    asked for by the caller.
     """
 
     def __init__(self, bootstrap: str) -> None:
         self._bootstrap = bootstrap
-        self._open: OrderedDict[TopicPartition, aiokafka.AIOKafkaConsumer] = OrderedDict()
-        self._positions: dict[TopicPartition, int] = {}
-        self._left: dict[TopicPartition, list[aiokafka.ConsumerRecord]] = {}  # fetched, not taken
+        self._open: list[_Cursor] = []  # the least recently used first
         self._committing = asyncio.Lock()
         self._metadata: aiokafka.AIOKafkaConsumer | None = None
         self._groups: dict[str, aiokafka.AIOKafkaConsumer] = {}
@@ -39,8 +50,8 @@ class KafkaReader:
         """Nothing to wait for: connections are made by the first read."""
 
     async def stop(self) -> None:
-        for tp in list(self._open):
-            await self._close(tp)
+        for cursor in list(self._open):
+            await self._close(cursor)
         for consumer in (*self._groups.values(), self._metadata):
             if consumer is not None:
                 with contextlib.suppress(KafkaError, OSError):
@@ -66,26 +77,31 @@ class KafkaReader:
     ) -> Sequence[Record]:
         """See ``LogReader.read``. The first record comes also when it is larger alone."""
         tp = TopicPartition(topic, partition)
+        async with _errors(self._bootstrap):
+            cursor = await self._cursor(tp, offset)
         try:
             async with _errors(self._bootstrap):
-                consumer = await self._consumer(tp)
-                rows = self._left.pop(tp, [])
-                if self._positions.get(tp) != offset:
+                rows = cursor.left
+                if cursor.position != offset:
                     rows = []
-                    consumer.seek(tp, offset)
+                    cursor.consumer.seek(tp, offset)
                 if not rows:
-                    rows = (await consumer.getmany(tp, timeout_ms=wait_ms)).get(tp, [])
-        except (LogUnavailable, OffsetOutOfRange):
-            await self._close(tp)
+                    rows = (await cursor.consumer.getmany(tp, timeout_ms=wait_ms)).get(tp, [])
+        except asyncio.CancelledError:
+            cursor.position, cursor.busy = None, False
+            raise
+        except BaseException:
+            await self._close(cursor)
             raise
         count, size = 0, 0
         for row in rows:
             size += len(row.value or b"") + len(row.key or b"")
             if count and size > max_bytes:
-                self._left[tp] = rows[count:]
                 break
             count += 1
-        self._positions[tp] = rows[count - 1].offset + 1 if count else offset
+        cursor.left = rows[count:]
+        cursor.position = rows[count - 1].offset + 1 if count else offset
+        cursor.busy = False
         return [
             Record(topic, partition, row.offset, row.timestamp, row.key, row.value, row.headers)
             for row in rows[:count]
@@ -120,16 +136,22 @@ class KafkaReader:
                 }
             )
 
-    async def _consumer(self, tp: TopicPartition) -> aiokafka.AIOKafkaConsumer:
+    async def _cursor(self, tp: TopicPartition, offset: int) -> _Cursor:
+        """One that nobody else uses until it is no longer busy."""
         async with self._opening:
-            if tp not in self._open:
-                if len(self._open) >= _OPEN_PARTITIONS:
-                    await self._close(next(iter(self._open)))
-                consumer = await self._started(None)
-                consumer.assign([tp])
-                self._open[tp] = consumer
-            self._open.move_to_end(tp)
-            return self._open[tp]
+            idle = [cursor for cursor in self._open if not cursor.busy]
+            of_partition = [cursor for cursor in idle if cursor.tp == tp]
+            if of_partition:
+                found = max(of_partition, key=lambda cursor: cursor.position == offset)
+                found.busy = True
+                self._open.remove(found)
+            else:
+                if idle and len(self._open) >= _OPEN_CONSUMERS:
+                    await self._close(idle[0])
+                found = _Cursor(tp, await self._started(None))
+                found.consumer.assign([tp])
+            self._open.append(found)
+            return found
 
     async def _group_consumer(self, group: str) -> aiokafka.AIOKafkaConsumer:
         async with self._opening:
@@ -154,13 +176,11 @@ class KafkaReader:
             raise
         return consumer
 
-    async def _close(self, tp: TopicPartition) -> None:
-        consumer = self._open.pop(tp, None)
-        self._positions.pop(tp, None)
-        self._left.pop(tp, None)
-        if consumer is not None:
-            with contextlib.suppress(KafkaError, OSError):
-                await consumer.stop()
+    async def _close(self, cursor: _Cursor) -> None:
+        if cursor in self._open:  # not when ``stop`` was faster
+            self._open.remove(cursor)
+        with contextlib.suppress(KafkaError, OSError):
+            await cursor.consumer.stop()
 
 
 @contextlib.asynccontextmanager

@@ -131,13 +131,22 @@ class KafkaTopics:
         futures = self._client.describe_topics(TopicCollection([topic]))
         return str(self._result(futures[topic]).topic_id)
 
-    async def lag(self, group: str, topics: Sequence[str]) -> list[PartitionLag]:
+    async def lag(self, group: str, topics: Sequence[str]) -> Sequence[PartitionLag]:
         """See ``Topics.lag``."""
-        ends = await asyncio.to_thread(self._ends, topics)
-        committed = await self._committed(group, list(ends)) if ends else {}
-        return [
-            PartitionLag(*at, committed.get(at), start, end) for at, (start, end) in ends.items()
-        ]
+        return (await self.lags({group: topics}))[group]
+
+    async def lags(
+        self, readers: Mapping[str, Sequence[str]]
+    ) -> Mapping[str, Sequence[PartitionLag]]:
+        """See ``Topics.lags``."""
+        every = sorted({topic for topics in readers.values() for topic in topics})
+        ends = await asyncio.to_thread(self._ends, every)
+        asked = {group: [at for at in ends if at[0] in topics] for group, topics in readers.items()}
+        committed = await self._committed({group: ats for group, ats in asked.items() if ats})
+        return {
+            group: [PartitionLag(*at, committed[group].get(at), *ends[at]) for at in ats]
+            for group, ats in asked.items()
+        }
 
     def _ends(self, topics: Sequence[str]) -> dict[tuple[str, int], PartitionEnds]:
         counts = self._describe()
@@ -156,8 +165,8 @@ class KafkaTopics:
         """See ``Topics.trim``."""
         below: dict[tuple[str, int], int] = {}
         starts: dict[tuple[str, int], int] = {}
-        for group, topics in readers.items():
-            for row in await self.lag(group, topics):
+        for rows in (await self.lags(readers)).values():
+            for row in rows:
                 at = (row.topic, row.partition)
                 starts[at] = row.start
                 below[at] = min(below.get(at, row.end), row.committed or 0)
@@ -220,24 +229,34 @@ class KafkaTopics:
         }
 
     async def _committed(
-        self, group: str, partitions: Sequence[tuple[str, int]]
-    ) -> Mapping[tuple[str, int], int]:
-        """Not librdkafka's call: it ends the process (a null pointer) when the answer is that
-        the group's coordinator is moving, as after any start of a broker."""
+        self, asked: Mapping[str, Sequence[tuple[str, int]]]
+    ) -> Mapping[str, Mapping[tuple[str, int], int]]:
+        """By group. Not librdkafka's call: it ends the process (a null pointer) when the answer
+        is that the group's coordinator is moving, as after any start of a broker."""
+        if not asked:
+            return {}
         client = AIOKafkaAdminClient(
             bootstrap_servers=self._bootstrap, request_timeout_ms=int(self._timeout * 1000)
         )
         try:
             await client.start()
-            for _ in range(int(self._timeout / _COORDINATOR_SECONDS)):
-                with contextlib.suppress(*_COORDINATOR_MOVES):
-                    return await _group_offsets(client, group, partitions)
-                await asyncio.sleep(_COORDINATOR_SECONDS)
-            raise LogUnavailable(f"Kafka at {self._bootstrap}: group {group} has no coordinator")
+            return {
+                group: await self._group_offsets(client, group, partitions)
+                for group, partitions in asked.items()
+            }
         except (aiokafka.errors.KafkaError, OSError, TimeoutError) as error:
             raise self._unavailable(error) from error
         finally:
             await client.close()
+
+    async def _group_offsets(
+        self, client: AIOKafkaAdminClient, group: str, partitions: Sequence[tuple[str, int]]
+    ) -> Mapping[tuple[str, int], int]:
+        for _ in range(int(self._timeout / _COORDINATOR_SECONDS)):
+            with contextlib.suppress(*_COORDINATOR_MOVES):
+                return await _group_offsets(client, group, partitions)
+            await asyncio.sleep(_COORDINATOR_SECONDS)
+        raise LogUnavailable(f"Kafka at {self._bootstrap}: group {group} has no coordinator")
 
     def _result(self, future: Any) -> Any:
         try:

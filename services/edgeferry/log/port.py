@@ -67,6 +67,12 @@ class Topics(Protocol):
         """Of every partition of ``topics``; those of topics that do not exist left out."""
         ...
 
+    async def lags(
+        self, readers: Mapping[str, Sequence[str]]
+    ) -> Mapping[str, Sequence[PartitionLag]]:
+        """``lag`` of each reader (group -> its topics), asked for all at once."""
+        ...
+
     async def trim(self, readers: Mapping[str, Sequence[str]], before_ms: int) -> int:
         """Delete what every reader (group -> its topics) has committed and what was appended
         before ``before_ms``; how many records. A group that has committed nothing yet holds

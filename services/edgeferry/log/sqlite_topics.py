@@ -77,11 +77,17 @@ class SqliteTopics:
             for partition, bounds in state.partitions_of(name)
         ]
 
+    async def lags(
+        self, readers: Mapping[str, Sequence[str]]
+    ) -> Mapping[str, Sequence[PartitionLag]]:
+        """See ``Topics.lags``."""
+        return {group: await self.lag(group, topics) for group, topics in readers.items()}
+
     async def trim(self, readers: Mapping[str, Sequence[str]], before_ms: int) -> int:
         """See ``Topics.trim``."""
         below: dict[At, int] = {}
-        for group, topics in readers.items():
-            for row in await self.lag(group, topics):
+        for rows in (await self.lags(readers)).values():
+            for row in rows:
                 at = (row.topic, row.partition)
                 below[at] = min(below.get(at, row.end), row.committed or 0)
         return await self._drop(below, before_ms)

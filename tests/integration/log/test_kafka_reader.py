@@ -24,7 +24,7 @@ async def test_more_partitions_than_may_be_open_are_read_all_the_same(
     reader: KafkaReader,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reader_module, "_OPEN_PARTITIONS", 2)
+    monkeypatch.setattr(reader_module, "_OPEN_CONSUMERS", 2)
     topic = await make_topic(KafkaTopics(kafka), topic_prefix, 5)
     await writer.append([row for i in range(64) for row in numbered(topic, i, i + 1, b"%d" % i)])
     for _ in range(2):

@@ -41,7 +41,7 @@ async def test_reading_goes_on_where_the_last_read_ended(log: Log, prefix: str) 
     assert await waiting == [3, 4]
 
 
-async def test_several_readers_wait_for_the_same_record(log: Log, prefix: str) -> None:
+async def test_readers_of_one_partition_do_not_disturb_each_other(log: Log, prefix: str) -> None:
     topic = await make_topic(log.topics, prefix, 2)
     await log.writer.append(numbered(topic, 0, 1, b"a"))
     ends = await log.reader.ends(topic)
