@@ -64,6 +64,17 @@ async def test_lag_is_told_of_every_partition(log: Log, prefix: str) -> None:
     assert rows[empty].lag == 0
 
 
+async def test_the_lag_of_several_groups_is_asked_at_once(log: Log, prefix: str) -> None:
+    first, second = [await make_topic(log.topics, f"{prefix}.{name}") for name in ("one", "two")]
+    await log.writer.append(numbered(first, 0, 5))
+    await log.writer.append(numbered(second, 0, 3))
+    await log.reader.commit(f"{prefix}.a", first, {0: 4})
+    readers = {f"{prefix}.a": [first], f"{prefix}.b": [first, second], f"{prefix}.none": []}
+    found = await log.topics.lags(readers)
+    lags = {group: sum(row.lag for row in rows) for group, rows in found.items()}
+    assert lags == {f"{prefix}.a": 1, f"{prefix}.b": 8, f"{prefix}.none": 0}
+
+
 async def test_the_lag_of_no_topic_is_nothing(log: Log, prefix: str) -> None:
     assert await log.topics.lag("group", []) == []
     assert await log.topics.lag("group", [prefix]) == []
