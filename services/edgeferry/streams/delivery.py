@@ -40,11 +40,11 @@ class Batch:
 
     next_offsets: what to commit once it is done. assigned: on the first batch after an
     assignment, all partitions held with the offsets that reading started from.
-    started: the runner has begun. abandoned: the partitions are going away, a retry has
+    running: the runner has it in hand. abandoned: the partitions are going away, a retry has
     no purpose. done: everything that came of it is durable.
     """
 
-    __slots__ = ("abandoned", "assigned", "done", "next_offsets", "records", "started")
+    __slots__ = ("abandoned", "assigned", "done", "next_offsets", "records", "running")
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Batch:
         self.records = records
         self.next_offsets = next_offsets
         self.assigned = assigned
-        self.started = False
+        self.running = False
         self.abandoned = False
         self.done = False
 
@@ -293,8 +293,8 @@ class BatchDelivery:
         super().stop_flow()  # type: ignore[misc]
 
     def in_progress(self) -> bool:
-        """A batch was begun and is not done."""
-        return any(batch.started and not batch.done for batch in self._batches)
+        """The runner has a batch in hand."""
+        return any(batch.running for batch in self._batches)
 
     def on_buffer_full(self, tp: TP) -> None:
         """Nothing: the blocking put is the backpressure. (Stock Faust takes the partition

@@ -224,6 +224,8 @@ class RunningApp:
                 await app.stop()
         except TimeoutError:
             log.error("%s did not stop within %.0f s and is left behind", self.name, STOP_SECONDS)
+        except Exception:
+            log.exception("%s: the App did not stop as it should", self.name)
 
 
 class _NoTables(TableManager):

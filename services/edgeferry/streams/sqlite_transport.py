@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -81,7 +81,7 @@ class Consumer(BatchDelivery, faust_consumer.Consumer):  # type: ignore[misc]
         self.app.on_rebalance_start()
         if self._assigned:
             await self.on_partitions_revoked(set(self._assigned))
-        self._log.listen(topics, self._news)
+        self._log.listen(sorted(topics), self._news)
         self._assigned = assigned
         self._turns = deque(sorted(assigned))
         self.app.consumer_generation_id += 1
@@ -91,7 +91,7 @@ class Consumer(BatchDelivery, faust_consumer.Consumer):  # type: ignore[misc]
         """Of topics that exist; waits for those that do not, as a Kafka consumer does."""
         while True:
             try:
-                counts = await self._log.partitions()
+                counts = await self._log.topics.partitions()
             except Later as error:
                 self._fails(error)
             else:
@@ -99,14 +99,12 @@ class Consumer(BatchDelivery, faust_consumer.Consumer):  # type: ignore[misc]
                 if not missing:
                     self._failing = ""
                     return {TP(topic, part) for topic in topics for part in range(counts[topic])}
-                self._fails(
-                    f"there is no topic {', '.join(missing)}: run `edgeferry topics apply`"
-                )
+                self._fails(f"there is no topic {', '.join(missing)}: run `edgeferry topics apply`")
             await self.sleep(_RETRY_SECONDS)
 
     async def _getmany(
         self, active_partitions: set[TP] | None, timeout: float
-    ) -> Mapping[TP, Sequence[Record]]:
+    ) -> Mapping[TP, list[Record]]:
         try:
             found = await self._fetch(active_partitions or set())
         except Later as error:
@@ -120,10 +118,10 @@ class Consumer(BatchDelivery, faust_consumer.Consumer):  # type: ignore[misc]
                 await asyncio.wait_for(self._news.wait(), timeout)
         return found
 
-    async def _fetch(self, active: set[TP]) -> Mapping[TP, Sequence[Record]]:
+    async def _fetch(self, active: set[TP]) -> Mapping[TP, list[Record]]:
         """A batch over the partitions, taking turns in who comes first."""
         self._news.clear()
-        found: dict[TP, Sequence[Record]] = {}
+        found: dict[TP, list[Record]] = {}
         count, size = MAX_BATCH_RECORDS, MAX_BATCH_BYTES
         self._turns.rotate(-1)
         for tp in list(self._turns):
@@ -144,7 +142,7 @@ class Consumer(BatchDelivery, faust_consumer.Consumer):  # type: ignore[misc]
                 self._news.set()
                 continue
             if records:
-                found[tp] = records
+                found[tp] = list(records)
                 self._positions[tp] = records[-1].offset + 1
                 count -= len(records)
                 size -= sum(len(record.value or b"") for record in records)
@@ -232,6 +230,14 @@ class Consumer(BatchDelivery, faust_consumer.Consumer):  # type: ignore[misc]
 
     def topic_partitions(self, topic: str) -> int | None:
         return sum(tp.topic == topic for tp in self._assigned) or None
+
+    def key_partition(
+        self, topic: str, key: bytes | None, partition: int | None = None
+    ) -> int | None:
+        return partition
+
+    async def create_topic(self, topic: str, *args: Any, **kwargs: Any) -> None:
+        """Nothing: topics are made by `edgeferry topics apply`."""
 
     def _new_topicpartition(self, topic: str, partition: int) -> TP:
         return TP(topic, partition)

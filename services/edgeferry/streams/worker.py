@@ -81,7 +81,13 @@ class Worker:
         Raises Stop (and Braked), AlreadyCommitted."""
         if batch.abandoned:
             return
-        batch.started = True
+        batch.running = True
+        try:
+            await self._run(batch)
+        finally:
+            batch.running = False
+
+    async def _run(self, batch: Batch) -> None:
         clock, records = self._environment.clock, batch.records
         began, first_try_ms = clock.monotonic(), clock.now_ms()
         try:

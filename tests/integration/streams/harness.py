@@ -1,4 +1,4 @@
-"""Loads, processors and a reader that counts, for the transport's conformance suite.
+"""Loads, processors and a judge, for the transports' conformance suite.
 
 A record's value is its id as decimal text and its key ``k<id % keys>``: ids rise per key.
 """
@@ -8,22 +8,15 @@ import os
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-import aiokafka
-from aiokafka.structs import TopicPartition as KafkaPartition
-
-from edgeferry.core.clock import SystemClock
 from edgeferry.core.record import LogWriter, Outgoing, Record
-from edgeferry.log.kafka import KafkaWriter
-from edgeferry.log.kafka_topics import KafkaTopics
-from edgeferry.log.topics import TopicSettings
-from edgeferry.streams.kafka_transport import KafkaTransport
 from edgeferry.streams.processor import Outputs, TopicPartition
 from edgeferry.streams.runner import Runner
-from edgeferry.streams.worker import Environment
 
-PARTITIONS = 4
 KEYS = 101
+FIRST = "in"
+LAST = "out"
 
 Hook = Callable[[Sequence[Record]], Awaitable[None]]
 
@@ -61,27 +54,29 @@ async def _nothing(records: Sequence[Record]) -> None:
 
 @dataclass
 class Forward:
-    """Passes every record on to ``<site>.out`` under its key."""
+    """Passes every record on to another topic of the site under its key."""
 
     site: str
     before: Hook = _nothing
+    source: str = FIRST
+    target: str = LAST
     chain: str = "conformance"
     node: str = "forward"
     assignments: list[Mapping[TopicPartition, int]] = field(default_factory=list)
 
     @property
     def name(self) -> str:
-        return f"{self.site}.in"
+        return f"{self.site}.{self.source}"
 
     @property
     def topics(self) -> tuple[str, ...]:
-        return (f"{self.site}.in",)
+        return (f"{self.site}.{self.source}",)
 
     async def process(self, records: Sequence[Record], outputs: Outputs) -> None:
         await self.before(records)
         for record in records:
             assert record.value is not None
-            outputs.records.append(Outgoing(f"{self.site}.out", record.key, record.value))
+            outputs.records.append(Outgoing(f"{self.site}.{self.target}", record.key, record.value))
 
     async def delivered(self, records: Sequence[Record]) -> None:
         """Nothing is held."""
@@ -90,19 +85,18 @@ class Forward:
         self.assignments.append(committed)
 
 
-async def make_topics(bootstrap: str, site: str) -> None:
-    await KafkaTopics(bootstrap).ensure(
-        [
-            TopicSettings(f"{site}.in", "RuleMessage", PARTITIONS, None),
-            TopicSettings(f"{site}.out", "RuleMessage", PARTITIONS, None),
-            TopicSettings(f"{site}.dead-letters", "DeadLetter", PARTITIONS, None),
-        ]
-    )
+def chain(site: str, hops: int) -> list[Forward]:
+    """``in`` -> ``hop1`` -> ... -> ``out``."""
+    between = [f"hop{hop}" for hop in range(1, hops)]
+    return [
+        Forward(site, source=source, target=target)
+        for source, target in zip([FIRST, *between], [*between, LAST], strict=True)
+    ]
 
 
 def numbered(site: str, start: int, stop: int, keys: int = KEYS) -> list[Outgoing]:
     return [
-        Outgoing(f"{site}.in", f"k{id_ % keys}".encode(), str(id_).encode())
+        Outgoing(f"{site}.{FIRST}", f"k{id_ % keys}".encode(), str(id_).encode())
         for id_ in range(start, stop)
     ]
 
@@ -110,26 +104,6 @@ def numbered(site: str, start: int, stop: int, keys: int = KEYS) -> list[Outgoin
 async def load(writer: LogWriter, site: str, start: int, stop: int, chunk: int = 500) -> None:
     for at in range(start, stop, chunk):
         await writer.append(numbered(site, at, min(at + chunk, stop)))
-
-
-def runner(
-    bootstrap: str,
-    processor: Forward,
-    *,
-    writer: LogWriter,
-    metrics: CountingMetrics | None = None,
-    slot: str | None = None,
-) -> Runner:
-    return Runner(
-        [processor],
-        KafkaTransport(bootstrap, slot),
-        Environment(processor.site, writer, SystemClock()),
-        metrics or CountingMetrics(),
-    )
-
-
-def new_writer(bootstrap: str) -> KafkaWriter:
-    return KafkaWriter(bootstrap, SystemClock())
 
 
 @dataclass
@@ -142,12 +116,13 @@ class Arrived:
     missing: int
 
 
-def judge(values: Sequence[tuple[bytes | None, int]], expected: int) -> Arrived:
+def judge(records: Sequence[Record], expected: int) -> Arrived:
     """Order counts among first occurrences, per key."""
     seen: set[int] = set()
     last: dict[bytes | None, int] = defaultdict(lambda: -1)
     out_of_order = 0
-    for key, id_ in values:
+    for record in records:
+        key, id_ = record.key, int(record.value or b"")
         if id_ in seen:
             continue
         seen.add(id_)
@@ -155,44 +130,10 @@ def judge(values: Sequence[tuple[bytes | None, int]], expected: int) -> Arrived:
         last[key] = max(id_, last[key])
     return Arrived(
         distinct=len(seen),
-        duplicates=len(values) - len(seen),
+        duplicates=len(records) - len(seen),
         out_of_order=out_of_order,
         missing=expected - len(seen),
     )
-
-
-async def read_all(bootstrap: str, topic: str) -> list[aiokafka.ConsumerRecord]:
-    """Everything that stands in a topic now, per partition in order."""
-    consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
-    await consumer.start()
-    try:
-        tps = [KafkaPartition(topic, p) for p in await consumer._client._wait_on_metadata(topic)]
-        consumer.assign(tps)
-        ends = await consumer.end_offsets(tps)
-        await consumer.seek_to_beginning()
-        found: list[aiokafka.ConsumerRecord] = []
-        for tp in tps:
-            while await consumer.position(tp) < ends[tp]:
-                for records in (await consumer.getmany(tp, timeout_ms=1000)).values():
-                    found += records
-        return found
-    finally:
-        await consumer.stop()
-
-
-async def arrived(bootstrap: str, site: str, expected: int) -> Arrived:
-    records = await read_all(bootstrap, f"{site}.out")
-    return judge([(record.key, int(record.value or b"")) for record in records], expected)
-
-
-async def drained(bootstrap: str, site: str, seconds: float = 60.0) -> None:
-    """Return when the group has committed to the end of its input."""
-    admin = KafkaTopics(bootstrap)
-    await until(lambda: _lag_is_zero(admin, site), seconds, f"{site} is not drained")
-
-
-async def _lag_is_zero(admin: KafkaTopics, site: str) -> bool:
-    return sum(row.lag for row in await admin.lag(f"{site}.in", [f"{site}.in"])) == 0
 
 
 async def until(
@@ -205,6 +146,17 @@ async def until(
         if loop.time() > deadline:
             raise AssertionError(f"{what} after {seconds} s")
         await asyncio.sleep(every)
+
+
+def consumer_of(running: Runner) -> Any:
+    """The Faust consumer of a runner's only App."""
+    (only,) = running._running
+    return only._app.consumer
+
+
+def positions(running: Runner) -> int:
+    """How many records of the topic were delivered to a runner's only App."""
+    return sum(offset or 0 for offset in consumer_of(running)._read_offset.values())
 
 
 def resident_bytes() -> int:

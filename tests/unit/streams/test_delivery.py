@@ -39,7 +39,7 @@ async def test_only_the_longest_done_prefix_is_committed() -> None:
 async def test_what_is_done_is_committed_while_later_batches_run() -> None:
     consumer = Consumer(P0)
     first, second = await _deliver(consumer, records(0, 5), records(5, 9))
-    first.done, second.started = True, True
+    first.done, second.running = True, True
     assert await consumer.commit()
     assert consumer.commits == [{P0: 5}]
     second.done = True
@@ -132,12 +132,12 @@ async def test_revoked_partitions_leave_nothing_behind() -> None:
 async def test_a_rebalance_waits_for_what_was_begun_and_commits_it() -> None:
     consumer = Consumer(P0)
     begun, waiting = await _deliver(consumer, records(0, 5), records(5, 9))
-    begun.started = True
+    begun.running = True
     revoking = asyncio.create_task(consumer.on_partitions_revoked({P0}))
     while not begun.abandoned:
         await asyncio.sleep(0)
     assert not revoking.done()
-    begun.done = True
+    begun.done, begun.running = True, False
     await asyncio.wait_for(revoking, 5)
     assert consumer.commits == [{P0: 5}]
     assert waiting.abandoned
@@ -147,7 +147,7 @@ async def test_a_rebalance_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(delivery, "REVOKE_GRACE_SECONDS", 0.02)
     consumer = Consumer(P0)
     (stuck,) = await _deliver(consumer, records(0, 5))
-    stuck.started = True
+    stuck.running = True
     await asyncio.wait_for(consumer.on_partitions_revoked({P0}), 5)
     assert stuck.abandoned
     assert consumer.commits == []
@@ -266,13 +266,13 @@ async def test_a_stopped_consumer_ends_the_reading_in_a_stopping_app_alone() -> 
     await consumer._drain_messages(consumer)
 
 
-async def test_a_batch_is_in_progress_from_begun_to_done() -> None:
+async def test_a_batch_is_in_progress_while_the_runner_has_it_in_hand() -> None:
     consumer = Consumer(P0)
     (batch,) = await _deliver(consumer, records(0, 5))
     assert not consumer.in_progress()
-    batch.started = True
+    batch.running = True
     assert consumer.in_progress()
-    batch.done = True
+    batch.running = False
     assert not consumer.in_progress()
 
 

@@ -110,7 +110,7 @@ async def test_outputs_are_durable_then_the_processor_knows_then_the_batch_is_do
     await bench.worker.run(made)
     assert seen == [(3, [], False)]
     assert bench.processor.delivered_offsets == [0, 1, 2]
-    assert (made.started, made.done) == (True, True)
+    assert (made.running, made.done) == (False, True)
 
 
 async def test_a_batch_is_reported_with_its_times() -> None:
@@ -204,7 +204,7 @@ class TestLater:
         made = batch(*records(0, 3))
         made.abandoned = True
         await bench.worker.run(made)
-        assert (made.started, made.done) == (False, False)
+        assert (made.running, made.done) == (False, False)
         assert bench.processor.tried == []
 
 
