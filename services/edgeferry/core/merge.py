@@ -64,7 +64,11 @@ def history_deleted(deletions: Iterable[Deletion], ts: int, stamp: int) -> bool:
 
 
 def latest_deleted(deletions: Iterable[Deletion], ts: int, stamp: int) -> bool:
-    return any(one.latest and one.start < ts <= one.end and stamp <= one.stamp for one in deletions)
+    """The same for latest, both bounds taken in: what history does not take must not be shown
+    as latest."""
+    return any(
+        one.latest and one.start <= ts <= one.end and stamp <= one.stamp for one in deletions
+    )
 
 
 def with_deletion(deletions: Sequence[Deletion], new: Deletion) -> tuple[Deletion, ...]:

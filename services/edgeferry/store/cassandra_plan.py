@@ -17,6 +17,7 @@ from typing import NamedTuple
 from edgeferry.core.errors import Unstorable
 from edgeferry.core.merge import (
     LATEST_SLOTS,
+    history_deleted,
     latest_deleted,
     newest_allowed_for_latest,
     wins_latest,
@@ -121,9 +122,14 @@ class Planner:
         join = b"".join
         for key, value in values.items():
             kind, cell = value_field(value)
+            known = latests[key]
             history: HistoryKey | None = None
             latest: LatestKey | None = None
-            if into_history:
+            keep, show = into_history, into_latest
+            if known.deletions:
+                keep = keep and not history_deleted(known.deletions, ts, stamp)
+                show = show and not latest_deleted(known.deletions, ts, stamp)
+            if keep:
                 slot = histories[key]
                 if ts > slot.last_ts:
                     slot.last_ts = ts
@@ -139,11 +145,8 @@ class Planner:
                     self._add_all_columns(plan, slot, write, kind, cell)
                 else:
                     history = slot
-            if into_latest:
-                known = latests[key]
-                if known.deletions and latest_deleted(known.deletions, ts, stamp):
-                    pass
-                elif ts > known.ts or (ts == known.ts and stamp > known.stamp):
+            if show:
+                if ts > known.ts or (ts == known.ts and stamp > known.stamp):
                     known.ts, known.stamp = ts, stamp
                     newest[known] = (ts, kind, cell)
                 elif ts == known.ts and known.stamp == UNKNOWN_STAMP:

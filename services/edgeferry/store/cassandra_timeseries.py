@@ -101,7 +101,7 @@ class CassandraTimeseries:
         find, window_of = self._cache.find, self._window
         targets: list[Target] = []
         missing: dict[EntityKey, Missing] = {}
-        for index, (entity_type, entity_id, ts, _, values, _, history, latest) in enumerate(writes):
+        for index, (entity_type, entity_id, ts, _, values, _, history, _) in enumerate(writes):
             key = (entity_type, entity_id)
             entity = find(key)
             if entity is None:
@@ -111,7 +111,8 @@ class CassandraTimeseries:
                 window = entity.window = window_of(ts)
             keys = entity.partitions.get(window.start, {}) if history else {}
             lacks_history = history and not values.keys() <= keys.keys()
-            lacks_latest = latest and not values.keys() <= entity.latest.keys()
+            # also for history alone: what was deleted lately stands beside latest
+            lacks_latest = not values.keys() <= entity.latest.keys()
             if lacks_history or lacks_latest:
                 _check_keys(values, index)
                 if (one := missing.get(key)) is None:

@@ -1,5 +1,6 @@
 """A store on Cassandra for the tests, with ways to look behind it."""
 
+import asyncio
 from uuid import UUID
 
 from cassandra.cluster import Session
@@ -9,7 +10,7 @@ from edgeferry.core.store import Store
 from edgeferry.runtime.settings import CassandraSettings
 from edgeferry.store.cassandra import CassandraStore
 from edgeferry.store.cassandra_session import Tuning
-from tests.unit.store.behaviour import DEVICE, T
+from tests.unit.store.bench import DEVICE, T
 
 COLUMNS = ("bool_v", "str_v", "long_v", "dbl_v", "json_v")
 
@@ -57,6 +58,10 @@ class CassandraBench:
         await self.store.stop()
         self.store = self._make()
         await self.store.start()
+
+    async def age(self, seconds: int) -> None:
+        # the server's own clock decides, in whole seconds
+        await asyncio.sleep(seconds + 1)
 
     async def history_columns(self, entity_id: str, key: str, ts: int) -> list[str]:
         partitions = [

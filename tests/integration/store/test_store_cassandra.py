@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from edgeferry.runtime.settings import CassandraSettings
 from tests.integration.store.cassandra_bench import CassandraBench
-from tests.unit.store.behaviour import StoreBehaviour, any_order
+from tests.unit.store.behaviour import StoreBehaviour
+from tests.unit.store.bench import any_order
 
 
 @pytest_asyncio.fixture
@@ -29,3 +30,19 @@ class TestCassandraStore(StoreBehaviour):
         self, bench: CassandraBench, data: st.DataObject
     ) -> None:
         await self.check_any_order(bench, data)
+
+    @any_order(examples=15)
+    @given(data=st.data())
+    @pytest.mark.asyncio
+    async def test_aggregation_is_what_the_rules_say(
+        self, bench: CassandraBench, data: st.DataObject
+    ) -> None:
+        await self.check_model(bench, data)
+
+    @any_order(examples=25)
+    @given(data=st.data())
+    @pytest.mark.asyncio
+    async def test_saves_and_deletes_in_any_order_end_equal(
+        self, bench: CassandraBench, data: st.DataObject
+    ) -> None:
+        await self.check_history_and_deletes_in_any_order(bench, data)

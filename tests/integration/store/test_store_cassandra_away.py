@@ -21,7 +21,7 @@ from edgeferry.store.cassandra import CassandraStore
 from edgeferry.store.cassandra_session import Tuning
 from edgeferry.store.metrics import NoMetrics
 from edgeferry.tools.servers import LocalServer, LocalServers, ServerOptions
-from tests.unit.store.behaviour import DEVICE, STAMP, T, all_history, write
+from tests.unit.store.bench import DEVICE, STAMP, T, all_history, write
 
 BACK_WITHIN_SECONDS = 20.0
 

@@ -20,14 +20,14 @@ from edgeferry.core.merge import FUTURE_LIMIT_MS, LATEST_SLOTS
 from edgeferry.core.node import TimeseriesWrite
 from edgeferry.runtime.settings import CassandraSettings
 from edgeferry.store.cassandra import CassandraStore
-from edgeferry.store.cassandra_cache import NO_TS, NOTHING_SENT, Entity
+from edgeferry.store.cassandra_cache import NO_TS, NOTHING_STORED, Entity
 from edgeferry.store.cassandra_plan import Plan, Planner, Target
 from edgeferry.store.cassandra_rows import VALUE_COLUMNS, RawRowsHandler, batch_of
 from edgeferry.store.cassandra_session import CassandraSession, Tuning
 from edgeferry.store.cassandra_statements import WriteStatements, insert_cql
 from edgeferry.store.partitions import windows
 from tests.integration.store.cassandra_bench import CassandraBench, Counted
-from tests.unit.store.behaviour import DEVICE, FAR, STAMP, T, all_history, write
+from tests.unit.store.bench import DEVICE, FAR, STAMP, T, all_history, write
 
 Open = Callable[..., Any]
 
@@ -86,7 +86,7 @@ async def test_encoded_rows_are_what_the_driver_writes(open_bench: Open, cql: Se
     for i, (value, stored) in enumerate(zip(VALUES, STORED, strict=True)):
         key = f"key{i}"
         entity.add_history(partition, key, NO_TS, NO_TS, False)
-        entity.add_latest(key, NOTHING_SENT)
+        entity.add_latest(key, NOTHING_STORED)
         row = (*KEY, "partition", "ts", VALUE_COLUMNS[i])
         cells = (*place, key, partition)
         # a new ts, the same again with a greater stamp, and both with a time to live

@@ -1,14 +1,23 @@
 """What is remembered of a save whose outcome is unknown, and how much at all."""
 
 from edgeferry.core.ids import new_entity_id
-from edgeferry.store.cassandra_cache import NO_TS, NOTHING_SENT, Cache, Entity, LatestKey, Sent
+from edgeferry.store.cassandra_cache import (
+    NO_TS,
+    NOTHING_SENT,
+    NOTHING_STORED,
+    Cache,
+    Entity,
+    LatestKey,
+    Sent,
+    Stored,
+)
 
 T = 1_700_000_000_000
 
 
 def entity_with_latest(stored: Sent = NOTHING_SENT) -> Entity:
     entity = Entity(("DEVICE", new_entity_id()))
-    entity.add_latest("v", stored)
+    entity.add_latest("v", Stored(stored))
     return entity
 
 
@@ -32,7 +41,7 @@ def test_a_repeat_of_a_failed_write_takes_its_slot_again() -> None:
     entity = entity_with_latest(Sent(T, 5, 10))
     assert win(entity.latest["v"], T, 20) == 6
     entity.forget()
-    entity.add_latest("v", Sent(T, 5, 10))
+    entity.add_latest("v", Stored(Sent(T, 5, 10)))
     assert win(entity.latest["v"], T, 20) == 6
 
 
@@ -40,12 +49,12 @@ def test_another_write_never_takes_the_slot_of_a_failed_one() -> None:
     entity = entity_with_latest()
     assert win(entity.latest["v"], T, 20) == 0
     entity.forget()
-    entity.add_latest("v", NOTHING_SENT)
+    entity.add_latest("v", NOTHING_STORED)
     assert win(entity.latest["v"], T, 30) == 1
     entity.forget()
-    entity.add_latest("v", NOTHING_SENT)
+    entity.add_latest("v", NOTHING_STORED)
     entity.forget()
-    entity.add_latest("v", NOTHING_SENT)
+    entity.add_latest("v", NOTHING_STORED)
     assert win(entity.latest["v"], T, 40) == 2
 
 
@@ -80,7 +89,7 @@ def test_the_least_recently_used_entities_go_first() -> None:
     for name in names:
         entity = cache.make(name)
         for key in ("a", "b"):
-            entity.add_latest(key, NOTHING_SENT)
+            entity.add_latest(key, NOTHING_STORED)
         cache.used([entity])
         cache.used([first for first in [cache.find(names[0])] if first])
     assert len(cache) == 10

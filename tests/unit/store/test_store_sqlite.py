@@ -14,7 +14,8 @@ from edgeferry.core.clock import ManualClock
 from edgeferry.core.store import Store
 from edgeferry.runtime.settings import StoreSettings
 from edgeferry.store import open_store
-from tests.unit.store.behaviour import DEVICE, StoreBehaviour, T, any_order
+from tests.unit.store.behaviour import StoreBehaviour
+from tests.unit.store.bench import DEVICE, T, any_order
 
 COLUMNS = ("bool_v", "str_v", "long_v", "dbl_v", "json_v")
 
@@ -32,6 +33,9 @@ class SqliteBench:
         await self.store.stop()
         self.store = self._make()
         await self.store.start()
+
+    async def age(self, seconds: int) -> None:
+        self.clock.advance(seconds)
 
     async def history_columns(self, entity_id: str, key: str, ts: int) -> list[str]:
         return self._columns("history", "AND ts = ?", entity_id, key, ts)
@@ -65,3 +69,19 @@ class TestSqliteStore(StoreBehaviour):
         self, bench: SqliteBench, data: st.DataObject
     ) -> None:
         await self.check_any_order(bench, data)
+
+    @any_order(examples=100)
+    @given(data=st.data())
+    @pytest.mark.asyncio
+    async def test_aggregation_is_what_the_rules_say(
+        self, bench: SqliteBench, data: st.DataObject
+    ) -> None:
+        await self.check_model(bench, data)
+
+    @any_order(examples=200)
+    @given(data=st.data())
+    @pytest.mark.asyncio
+    async def test_saves_and_deletes_in_any_order_end_equal(
+        self, bench: SqliteBench, data: st.DataObject
+    ) -> None:
+        await self.check_history_and_deletes_in_any_order(bench, data)

@@ -19,7 +19,7 @@ from edgeferry.core.kv import TsEntry
 from edgeferry.core.store import Store
 from edgeferry.runtime.settings import StoreSettings
 from edgeferry.store import open_store
-from tests.unit.store.behaviour import DEVICE, STAMP, T, all_history, write
+from tests.unit.store.bench import DEVICE, STAMP, T, all_history, write
 
 
 def store_in(folder: Path, clock: ManualClock | None = None) -> Store:
@@ -203,7 +203,7 @@ from pathlib import Path
 from edgeferry.core.clock import SystemClock
 from edgeferry.runtime.settings import StoreSettings
 from edgeferry.store import open_store
-from tests.unit.store.behaviour import STAMP, T, write
+from tests.unit.store.bench import STAMP, T, write
 
 async def main(folder, device):
     store = open_store(settings=StoreSettings(), data=Path(folder), clock=SystemClock())
