@@ -8,6 +8,9 @@ import orjson
 from edgeferry.api.private_files import read_private, write_private
 from edgeferry.core.errors import InvalidSettings
 
+ADMIN_USERNAME = "tenant@edgeferry.local"
+"""Of the administrator that the first start makes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Account:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from edgeferry.api.accounts import Account, Accounts
+from edgeferry.api.accounts import ADMIN_USERNAME, Account, Accounts
 from edgeferry.api.errors import Unauthenticated
 from edgeferry.api.login_brake import LoginBrake
 from edgeferry.api.passwords import Passwords
@@ -14,7 +14,6 @@ from edgeferry.core.errors import InvalidSettings
 from edgeferry.core.ids import new_entity_id, new_secret, new_token
 from edgeferry.runtime.settings import ApiSettings
 
-ADMIN_USERNAME = "tenant@edgeferry.local"
 _AUTHORITY = "TENANT_ADMIN"
 _SECRET_BYTES = 32
 

@@ -8,6 +8,7 @@ the server's own is renewed.
 import asyncio
 import datetime
 import hashlib
+import os
 import re
 import socket
 import ssl
@@ -100,24 +101,24 @@ async def presented_chain(host: str, port: int) -> list[x509.Certificate]:
         async with asyncio.timeout(_HANDSHAKE_SECONDS):
             plain = await _connected(host, port)
     except socket.gaierror as error:
-        raise Unreachable(f"there is no host {host} ({error.strerror})") from error
+        raise Unreachable(f"there is no host {host!r} ({error.strerror})") from error
     except TimeoutError as error:
         raise Unreachable(f"{at} does not answer within {_HANDSHAKE_SECONDS:.0f} s") from error
     except OSError as error:
-        raise Unreachable(f"{at} does not answer ({error.strerror or error})") from error
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise Unreachable(f"{at} does not answer ({reason})") from error
     writer: asyncio.StreamWriter | None = None
     try:
         async with asyncio.timeout(_HANDSHAKE_SECONDS):
             _, writer = await asyncio.open_connection(sock=plain, ssl=context, server_hostname=host)
         tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
         if tls.selected_alpn_protocol() != "h2":
-            raise ssl.SSLError("it speaks TLS, but not HTTP/2")
+            raise ssl.SSLError("no HTTP/2")
         return _chain(tls)
     except (OSError, TimeoutError) as error:
-        reason = str(error) or "no TLS handshake"
         raise Untrusted(
-            f"what answers at {at} is not the sync port of an Edgeferry Cloud ({reason}): "
-            "the Cloud prints its address as sync"
+            f"what answers at {at} is not the sync port of an Edgeferry Cloud (it speaks no TLS "
+            "with HTTP/2): the Cloud prints the address for Edges"
         ) from error
     finally:
         if writer is not None:

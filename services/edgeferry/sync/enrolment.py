@@ -104,7 +104,7 @@ async def _explained(
     if code is grpc.StatusCode.UNIMPLEMENTED or "http2" in details.lower():
         return NotEnrolled(
             f"what answers at {settings.address} is not the sync port of an Edgeferry Cloud: "
-            "the Cloud prints its address as sync"
+            "the Cloud prints the address for Edges"
         )
     if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.FAILED_PRECONDITION):
         return NotEnrolled(f"the Cloud at {settings.address} refuses: {details}")

@@ -7,13 +7,15 @@ never reads them.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from edgeferry.core.chain import Chain
 from edgeferry.core.errors import Stop
 from edgeferry.log.port import PartitionLag
 from edgeferry.log.topics import Role
-from edgeferry.rules.processor import input_topics
+from edgeferry.runtime.settings import Settings
+from edgeferry.tools.options import DEFAULT_CHAINS
 
 
 class ChainNotEmpty(Stop):
@@ -31,7 +33,8 @@ class Lags(Protocol):
 @dataclass(frozen=True, slots=True)
 class ChainChange:
     """before: name or path of the root chain that ran last, None when none is remembered.
-    wanted, chain: the same of the one to start, and itself. settings: the file of the site."""
+    wanted, chain: the same of the one to start, and itself. settings: the file of the site.
+    option: by which its chain is chosen."""
 
     role: Role
     site: str
@@ -39,12 +42,62 @@ class ChainChange:
     wanted: str
     chain: Chain
     settings: str
+    option: str
+
+
+@dataclass(frozen=True, slots=True)
+class RootChain:
+    """A site's root chain at a start. before: name or path of the one that ran last, asked:
+    of the one that is asked for now, both None when there is none; option: by which it is."""
+
+    role: Role
+    before: str | None
+    asked: str | None
+    option: str
+
+    @property
+    def wanted(self) -> str:
+        return self.asked or self.before or DEFAULT_CHAINS[self.role]
+
+    @property
+    def changed(self) -> bool:
+        return self.before not in (None, self.wanted)
+
+    def check(self) -> None:
+        """Before anything is started. The chains that come with the package are right.
+
+        Raises InvalidChain."""
+        if self.asked or self.wanted.endswith(".yaml"):
+            from edgeferry.rules.loader import load_chain
+
+            load_chain(self.wanted, self.role)
+
+    async def unread(self, settings: Settings, file: Path) -> str:
+        """See ``check_change``; ``file`` has the settings. Raises ChainNotEmpty, InvalidChain."""
+        if settings.log.kind == "sqlite" and not (settings.data / "log.db").exists():
+            return ""
+        from edgeferry.rules.loader import load_chain
+        from edgeferry.tools.opened import opened_log
+
+        change = ChainChange(
+            role=self.role,
+            site=settings.site,
+            before=self.before,
+            wanted=self.wanted,
+            chain=load_chain(self.wanted, self.role),
+            settings=str(file),
+            option=self.option,
+        )
+        async with opened_log(settings) as log:
+            return await check_change(log.topics, change)
 
 
 async def unread(topics: Lags, site: str, chain: Chain) -> dict[str, int]:
     """Topic -> records that stand before nodes which the site's root chain has not.
 
     Also those of chains that ran before the last one. Raises LogUnavailable."""
+    from edgeferry.rules.processor import input_topics  # a start that changes nothing needs it not
+
     of_nodes = re.compile(rf"{re.escape(site)}\.[^.]+\.[^.]+")
     read = set(input_topics(site, chain, root=True))
     others = [t for t in sorted(await topics.partitions()) if of_nodes.fullmatch(t)]
@@ -65,12 +118,12 @@ async def check_change(topics: Lags, change: ChainChange) -> str:
     if change.before in (None, change.wanted):
         return (
             f"{change.role}: {stand}; to have them processed, start once with their chain "
-            f"(--chain-{change.role}; a topic is named <site>.<chain>.<node>)"
+            f"({change.option}; a topic is named <site>.<chain>.<node>)"
         )
     raise ChainNotEmpty(
-        f"{change.role}: {stand}. Start once with --chain-{change.role} {change.before}, wait "
+        f"{change.role}: {stand}. Start once with {change.option} {change.before}, wait "
         f"until `edgeferry lag --settings {change.settings}` shows 0 for every node, stop, and "
-        f"then start with --chain-{change.role} {change.wanted}"
+        f"then start with {change.option} {change.wanted}"
     )
 
 

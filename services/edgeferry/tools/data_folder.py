@@ -1,11 +1,12 @@
-"""The data folder of ``edgeferry up``: what it remembers, and who holds it."""
+"""A data folder: who holds it, what ``edgeferry up`` remembers there, which ports it takes."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import random
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ LOOPBACK = "127.0.0.1"
 _LAST_PORT = 32_000
 _ANYWHERE = range(10_000, 15_000)
 """Where the search for any port begins; above are those of our servers."""
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 DEFAULT_PORTS: Mapping[str, int] = {
     "cloud-http": 8080,
     "cloud-mqtt": 1883,
@@ -28,7 +30,11 @@ DEFAULT_PORTS: Mapping[str, int] = {
 
 
 class DataFolderHeld(Stop):
-    """Another ``edgeferry up`` runs on this folder."""
+    """Another Edgeferry runs on this folder."""
+
+
+class DataFolderUnusable(Stop):
+    """The folder cannot be written."""
 
 
 class PortTaken(Stop):
@@ -37,9 +43,26 @@ class PortTaken(Stop):
 
 @contextlib.contextmanager
 def held(data: Path) -> Iterator[None]:
-    """Hold the folder for this process; the kernel lets go of it however we end.
+    """Hold the folder, made when missing, for this process; the kernel lets go of it however
+    we end.
 
-    Raises DataFolderHeld naming the holder."""
+    Raises DataFolderHeld naming the holder, DataFolderUnusable; the latter also for what the
+    caller's writing in it comes to."""
+    try:
+        with _held(data):
+            yield
+    except OSError as error:
+        if error.filename is None and error.errno not in _DISK_ERRORS:
+            raise
+        raise DataFolderUnusable(
+            f"cannot work in {data} ({error.strerror or error}"
+            f"{f': {error.filename}' if error.filename else ''}): make it writable, free space "
+            "on its disk, or choose another folder with --data"
+        ) from error
+
+
+@contextlib.contextmanager
+def _held(data: Path) -> Iterator[None]:
     data.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
@@ -48,8 +71,8 @@ def held(data: Path) -> Iterator[None]:
         except BlockingIOError:
             holder = os.pread(descriptor, 32, 0).decode().strip()
             raise DataFolderHeld(
-                f"{data} is in use by another `edgeferry up` (process {holder}): stop that one "
-                "or choose another folder with --data"
+                f"{data} is in use by another Edgeferry (process {holder}): stop that one or "
+                "choose another folder with --data"
             ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
@@ -58,14 +81,12 @@ def held(data: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Remembered:
-    """What a second start takes up again. ports: by option; edge_key: of the demonstration
-    edge, empty before it was made."""
+    """What a second ``up`` takes up again. ports: by option; chains: by role."""
 
-    ports: dict[str, int] = field(default_factory=dict)
-    chains: dict[str, str] = field(default_factory=dict)
-    edge_key: str = ""
+    ports: Mapping[str, int] = field(default_factory=dict)
+    chains: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
     def read(data: Path) -> "Remembered":
@@ -74,14 +95,20 @@ class Remembered:
         if not path.exists():
             return Remembered()
         try:
-            return Remembered(**orjson.loads(path.read_bytes()))
-        except (ValueError, TypeError) as error:
+            parsed = orjson.loads(path.read_bytes())
+            return Remembered(ports=dict(parsed["ports"]), chains=dict(parsed["chains"]))
+        except (ValueError, TypeError, KeyError) as error:
             raise InvalidSettings(
                 f"{path} is broken ({error}): remove it, ports and chains are then chosen anew"
             ) from error
 
     def write(self, data: Path) -> None:
         write_whole(_file(data), orjson.dumps(asdict(self), option=orjson.OPT_INDENT_2))
+
+
+def belongs_to_up(data: Path) -> bool:
+    """Whether ``up`` was ever started here."""
+    return _file(data).exists()
 
 
 def _file(data: Path) -> Path:
@@ -98,50 +125,70 @@ def write_whole(path: Path, content: bytes, mode: int = 0o644) -> None:
     beside.replace(path)
 
 
-def is_free(port: int) -> bool:
-    with socket.socket() as probe:
+def is_free(port: int, host: str = LOOPBACK) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((LOOPBACK, port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True
 
 
 def choose_ports(
-    asked: Mapping[str, int | None], remembered: Mapping[str, int]
+    asked: Mapping[str, int | None],
+    remembered: Mapping[str, int],
+    *,
+    avoid: Container[int] = (),
 ) -> tuple[dict[str, int], list[str]]:
     """A port per option, and a line for each that is not the one people expect.
 
     A port that was asked for must be free; else the one of the last start, else the
-    default, else a free one above it. 0 takes any free one, each start another: the ports
-    are bound long after they were chosen, and two starts at once must not take the same.
-    Raises PortTaken naming port and option."""
+    default, else a free one above it that nobody expects to be another's. 0 takes any free
+    one, each start another. Ports are bound a while after they were chosen: ``avoid`` has
+    those that were lost to others meanwhile. Raises PortTaken naming port and option."""
     chosen: dict[str, int] = {}
     anywhere = random.Random(os.urandom(8)).choice(_ANYWHERE)
     notes: list[str] = []
+
+    def fit(port: int) -> bool:
+        return port not in chosen.values() and port not in avoid and is_free(port)
+
     for option, default in DEFAULT_PORTS.items():
         port = asked.get(option)
         usual = remembered.get(option, default)
         if port:
-            if port in chosen.values() or not is_free(port):
+            if not fit(port):
                 raise PortTaken(
                     f"port {port} is taken: stop what listens there or give another --{option}"
                 )
-        elif port is None and usual not in chosen.values() and is_free(usual):
+        elif port is None and fit(usual):
             port = usual
         else:
-            port = _next_free(default if port is None else anywhere, chosen)
+            above = default if port is None else anywhere
+            expected = {*DEFAULT_PORTS.values(), *remembered.values()}
+            # not one that the system hands out: an outgoing connection could hold that at
+            # the next start
+            free = (each for each in range(above + 1, _LAST_PORT) if each not in expected)
+            port = next(filter(fit, free), 0)
+            if not port:
+                raise PortTaken(f"no free port between {above} and {_LAST_PORT} for --{option}")
             if asked.get(option) is None:
-                notes.append(f"port {usual} is taken: {option} is on {port} instead")
+                notes.append(
+                    f"port {usual} is taken: {option} is on {port} instead (--{option} chooses)"
+                )
         chosen[option] = port
     return chosen, notes
 
 
-def _next_free(after: int, chosen: Mapping[str, int]) -> int:
-    """Not one that the system hands out: an outgoing connection could hold that at the
-    next start."""
-    for port in range(after + 1, _LAST_PORT):
-        if port not in chosen.values() and is_free(port):
-            return port
-    raise PortTaken(f"no free port between {after} and {_LAST_PORT}")
+def lost_ports(chosen: Mapping[str, int], asked: Mapping[str, int | None]) -> set[int]:
+    """Those that somebody else has taken since they were chosen; nobody of ours may listen.
+
+    Raises PortTaken for one that was asked for."""
+    lost = {option: port for option, port in chosen.items() if not is_free(port)}
+    for option, port in lost.items():
+        if asked.get(option):
+            raise PortTaken(
+                f"port {port} is taken: stop what listens there or give another --{option}"
+            )
+    return set(lost.values())

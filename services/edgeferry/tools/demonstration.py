@@ -2,38 +2,35 @@
 demonstration edge with its devices, a password, the settings of both sites."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import yaml
 
 from edgeferry.core.clock import Clock
 from edgeferry.core.ids import new_token
 from edgeferry.gateway.devices import Device, add_device, read_devices
-from edgeferry.runtime.settings import (
-    CassandraSettings,
-    KafkaSettings,
-    ListenSettings,
-    LogSettings,
-    Settings,
-    StoreSettings,
-    SyncSettings,
-)
-from edgeferry.runtime.tls import ensure_dev_authority
-from edgeferry.sync.edges import add_edge
-from edgeferry.tools.data_folder import LOOPBACK, Remembered, write_whole
+from edgeferry.runtime.settings import ListenSettings, Settings, SyncSettings
+from edgeferry.runtime.tls import TlsPaths, ensure_dev_authority
+from edgeferry.sync.edges import Edges, add_edge, rotate_secret
+from edgeferry.tools.data_folder import LOOPBACK, write_whole
 from edgeferry.tools.options import settings_path
+from edgeferry.tools.settings_file import write_settings
+from edgeferry.tools.shape import Role, SiteShape, log_settings, store_settings
 
 EDGE_NAME = "demonstration"
 PASSWORD_VARIABLE = "EDGEFERRY_ADMIN_PASSWORD"
 
 
 @dataclass(frozen=True, slots=True)
-class Servers:
-    """Addresses as host:port."""
+class Plan:
+    """ports: by option of ``up``; chains: names or files; here: addresses of the servers that
+    the folder starts; devices: how many the demonstration edge has."""
 
-    kafka: str
-    cassandra: str
+    ports: Mapping[str, int]
+    chains: Mapping[str, str]
+    shapes: Mapping[Role, SiteShape]
+    here: Mapping[str, str]
+    devices: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,72 +43,67 @@ class Demonstration:
     password: str
     password_file: Path | None
 
+    @property
+    def sites(self) -> tuple[Settings, Settings]:
+        return self.cloud, self.edge
 
-def prepare(
-    data: Path, servers: Servers, remembered: Remembered, devices: int, clock: Clock
-) -> Demonstration:
-    """Make what is missing and write the settings; ``remembered`` is completed and kept.
+    def write(self, data: Path) -> None:
+        """The settings of both sites."""
+        for settings in self.sites:
+            head = "Written by `edgeferry up` at every start."
+            write_settings(settings_path(data, settings.role), settings, head)
 
-    Raises InvalidSettings."""
-    data = data.resolve()
+
+def prepare(data: Path, plan: Plan, clock: Clock) -> Demonstration:
+    """Make what is missing, the files of settings excepted. Raises InvalidSettings."""
     tls = ensure_dev_authority(data / "tls", clock)
     edges_file, secret_file = data / "cloud" / "edges.json", data / "edge" / "secret"
-    if not (remembered.edge_key and secret_file.exists() and edges_file.exists()):
-        # a secret is kept nowhere but here: without it the edge has to be made anew
-        edges_file.unlink(missing_ok=True)
-        edge, secret = add_edge(edges_file, EDGE_NAME)
-        write_whole(secret_file, secret.encode(), 0o600)
-        remembered.edge_key = edge.key
-    remembered.write(data)
     devices_file = data / "edge" / "devices.json"
-    for number in range(len(read_devices(devices_file)) + 1, devices + 1):
+    missing = plan.devices - len(read_devices(devices_file))
+    for number in range(plan.devices - missing + 1, plan.devices + 1):
         add_device(devices_file, f"device-{number}")
-    ports = remembered.ports
-    log = LogSettings(kind="kafka", kafka=KafkaSettings(bootstrap=servers.kafka))
-    cloud = Settings(
-        role="cloud",
-        site="cloud",
-        data=data / "cloud",
-        root_chain=remembered.chains["cloud"],
-        log=log,
-        store=StoreSettings(
-            kind="cassandra", cassandra=CassandraSettings(contact_points=(servers.cassandra,))
-        ),
-        http=_listen(ports["cloud-http"]),
-        mqtt=_listen(ports["cloud-mqtt"]),
-        sync=SyncSettings(
-            listen=_listen(ports["sync"]),
-            cert_file=tls.cert,
-            key_file=tls.key,
-            edges_file=edges_file,
-        ),
-        devices_file=data / "cloud" / "devices.json",
-    )
-    edge_settings = Settings(
-        role="edge",
-        site="edge",
-        data=data / "edge",
-        root_chain=remembered.chains["edge"],
-        log=log,
-        http=_listen(ports["edge-http"]),
-        mqtt=_listen(ports["edge-mqtt"]),
-        sync=SyncSettings(
-            address=f"{LOOPBACK}:{ports['sync']}",
-            ca_file=tls.ca,
-            edge_key=remembered.edge_key,
-            edge_secret_file=secret_file,
-        ),
-        devices_file=devices_file,
-    )
-    for settings in (cloud, edge_settings):
-        _write(data, settings)
+    key = _edge_key(edges_file, secret_file)
     password, password_file = _password(data)
     return Demonstration(
-        edge=edge_settings,
-        cloud=cloud,
-        devices=read_devices(devices_file)[:devices],
+        edge=_site(
+            "edge",
+            data,
+            plan,
+            SyncSettings(
+                address=f"{LOOPBACK}:{plan.ports['sync']}",
+                ca_file=tls.ca,
+                edge_key=key,
+                edge_secret_file=secret_file,
+            ),
+        ),
+        cloud=_site("cloud", data, plan, _cloud_sync(plan, tls, edges_file)),
+        devices=read_devices(devices_file)[: plan.devices],
         password=password,
         password_file=password_file,
+    )
+
+
+def _cloud_sync(plan: Plan, tls: TlsPaths, edges_file: Path) -> SyncSettings:
+    return SyncSettings(
+        listen=_listen(plan.ports["sync"]),
+        cert_file=tls.cert,
+        key_file=tls.key,
+        edges_file=edges_file,
+    )
+
+
+def _site(role: Role, data: Path, plan: Plan, sync: SyncSettings) -> Settings:
+    return Settings(
+        role=role,
+        site=role,
+        data=data / role,
+        root_chain=plan.chains[role],
+        log=log_settings(plan.shapes[role], plan.here),
+        store=store_settings(plan.shapes[role], plan.here, role),
+        http=_listen(plan.ports[f"{role}-http"]),
+        mqtt=_listen(plan.ports[f"{role}-mqtt"]),
+        sync=sync,
+        devices_file=data / role / "devices.json",
     )
 
 
@@ -119,14 +111,15 @@ def _listen(port: int) -> ListenSettings:
     return ListenSettings(host=LOOPBACK, port=port)
 
 
-def _write(data: Path, settings: Settings) -> None:
-    """Only what differs from the defaults, for people to read."""
-    document = settings.model_dump(mode="json", exclude_defaults=True)
-    text = yaml.safe_dump(
-        {"role": settings.role, "site": settings.site, **document}, sort_keys=False
-    )
-    head = "# Written by `edgeferry up` at every start.\n"
-    write_whole(settings_path(data, settings.site), (head + text).encode())
+def _edge_key(edges_file: Path, secret_file: Path) -> str:
+    """Of the demonstration edge. A secret is kept nowhere but at the Edge: without it there
+    the edge gets a new one."""
+    found = [edge for edge in Edges(edges_file).all() if edge.name == EDGE_NAME]
+    if found and secret_file.exists():
+        return found[0].key
+    edge, secret = (rotate_secret if found else add_edge)(edges_file, EDGE_NAME)
+    write_whole(secret_file, secret.encode(), 0o600)
+    return edge.key
 
 
 def _password(data: Path) -> tuple[str, Path | None]:

@@ -7,14 +7,13 @@ from typing import Any, TypeVar
 import click
 
 from edgeferry.core.chain import Chain
-from edgeferry.rules.loader import load_chain
 from edgeferry.runtime.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 SETTINGS_FILE = "settings.yaml"
 _SITE = "edgeferry.site"
-_DEFAULT_CHAINS = {"edge": "edge_root", "cloud": "cloud_root"}
+DEFAULT_CHAINS = {"edge": "edge_root", "cloud": "cloud_root"}
 
 
 def settings_path(data: Path, site: str) -> Path:
@@ -36,7 +35,7 @@ def settings_option(default_site: str) -> Callable[[F], F]:
     )
     site_option = click.option(
         "--site",
-        type=click.Choice(list(_DEFAULT_CHAINS)),
+        type=click.Choice(list(DEFAULT_CHAINS)),
         is_eager=True,
         expose_value=False,
         callback=lambda ctx, param, value: ctx.meta.__setitem__(_SITE, value),
@@ -65,4 +64,22 @@ def _chosen_file(ctx: click.Context, given: str | None, default_site: str) -> Pa
 
 def load_root_chain(settings: Settings) -> Chain:
     """Raises InvalidChain."""
-    return load_chain(settings.root_chain or _DEFAULT_CHAINS[settings.role], settings.role)
+    from edgeferry.rules.loader import load_chain  # all nodes; most tools need none of them
+
+    return load_chain(settings.root_chain or DEFAULT_CHAINS[settings.role], settings.role)
+
+
+def log_option(name: str, text: str) -> Callable[[F], F]:
+    return click.option(
+        name,
+        type=click.Choice(["sqlite", "kafka"]),
+        help=f"{text}  [default: as before, or sqlite]",
+    )
+
+
+def store_option(name: str, text: str) -> Callable[[F], F]:
+    return click.option(
+        name,
+        type=click.Choice(["sqlite", "cassandra"]),
+        help=f"{text}  [default: as before, or sqlite]",
+    )

@@ -2,17 +2,14 @@
 to stderr with exit code 1."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import click
 import orjson
-from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
-from rich.text import Text
 
 from edgeferry.core.errors import EdgeferryError
 
@@ -29,17 +26,24 @@ def asynchronous(command: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]
 
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
+        with told_errors():
             return asyncio.run(command(*args, **kwargs))
-        except EdgeferryError as error:
-            raise click.ClickException(str(error)) from error
-        except BaseExceptionGroup as group:
-            ours, others = group.split(EdgeferryError)
-            if ours is None or others is not None:
-                raise
-            raise click.ClickException("\n".join(map(str, _single(ours)))) from group
 
     return run
+
+
+@contextmanager
+def told_errors() -> Iterator[None]:
+    """Our errors become one clear line and exit code 1."""
+    try:
+        yield
+    except EdgeferryError as error:
+        raise click.ClickException(str(error)) from error
+    except BaseExceptionGroup as group:
+        ours, others = group.split(EdgeferryError)
+        if ours is None or others is not None:
+            raise
+        raise click.ClickException("\n".join(map(str, _single(ours)))) from group
 
 
 def print_json(document: object) -> None:
@@ -50,6 +54,11 @@ def print_json(document: object) -> None:
 def print_table(columns: Sequence[str], rows: Iterable[Iterable[object]], title: str = "") -> None:
     """As wide as its cells, whatever the terminal or pipe: an id or token that is cut or
     broken over two lines is of no use."""
+    from rich.console import Console  # a tenth of a second, which `up` does not spend
+    from rich.measure import Measurement
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(title=title or None, title_justify="left")
     for column in columns:
         table.add_column(column, no_wrap=True)

@@ -20,7 +20,7 @@ _PR_SET_TIMERSLACK = 29
 _FIRST_BACKOFF = 0.5
 _MAX_BACKOFF = 30.0
 _STEADY_SECONDS = 60.0
-_POLL_SECONDS = 0.05
+_POLL_SECONDS = 0.01
 _LOG_LINES = 15
 
 
@@ -163,36 +163,57 @@ class Supervisor:
 
     def __init__(
         self,
-        parts: Sequence[Part],
         clock: Clock,
         say: Callable[[str], None],
         changed: Callable[[], None] = lambda: None,
     ) -> None:
-        self._parts = parts
         self._clock = clock
         self._say = say
         self._changed = changed
-        self._started: list[Part] = []
-        self._watchers: list[asyncio.Task[None]] = []
+        self._parts: list[Part] = []
+        self._watchers: dict[str, asyncio.Task[None]] = {}
 
     @property
     def pids(self) -> dict[str, int]:
+        """By name, the first started first."""
         return {part.name: part.pid for part in self._parts if part.pid is not None}
 
     async def start(self, part: Part) -> None:
-        """Start one of the parts and keep it running from now on. Raises StartFailed."""
-        self._started.append(part)
+        """Start a part and keep it running from now on. Raises StartFailed."""
+        self._parts.append(part)
         await part.start()
-        self._watchers.append(asyncio.create_task(self._watch(part), name=f"watch {part.name}"))
+        self._watchers[part.name] = asyncio.create_task(
+            self._watch(part), name=f"watch {part.name}"
+        )
         self._changed()
+
+    async def start_all(self, parts: Sequence[Part]) -> StartFailed | None:
+        """Start them at the same time. When one fails none of them is left, and that failure
+        is returned: another try may follow."""
+        results = await asyncio.gather(*map(self.start, parts), return_exceptions=True)
+        errors = [result for result in results if isinstance(result, BaseException)]
+        if not errors:
+            return None
+        for part in reversed(parts):
+            await self._end(part)
+        for error in errors:
+            if not isinstance(error, StartFailed):
+                raise error
+        return errors[0] if isinstance(errors[0], StartFailed) else None
 
     async def stop(self) -> None:
         """Stop all, the last started first."""
-        for watcher in self._watchers:
+        for part in reversed(list(self._parts)):
+            await self._end(part)
+
+    async def _end(self, part: Part) -> None:
+        watcher = self._watchers.pop(part.name, None)
+        if watcher is not None:
             watcher.cancel()
-        await asyncio.gather(*self._watchers, return_exceptions=True)
-        for part in reversed(self._started):
-            await part.stop()
+            await asyncio.gather(watcher, return_exceptions=True)
+        await part.stop()
+        if part in self._parts:
+            self._parts.remove(part)
 
     async def _watch(self, part: Part) -> None:
         """Nothing that this machine lacks for a while (files, space, processes) ends it."""

@@ -36,6 +36,7 @@ def change(before: str | None) -> ChainChange:
         wanted="cloud_history_only",
         chain=NEW,
         settings="data/cloud/settings.yaml",
+        option="--chain-cloud",
     )
 
 

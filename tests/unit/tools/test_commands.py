@@ -1,6 +1,7 @@
 """The command line as a whole."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from edgeferry.__main__ import COMMANDS, main
+from edgeferry.core.clock import SystemClock
+from edgeferry.runtime.tls import ensure_dev_authority
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -83,7 +86,9 @@ def test_a_site_that_never_ran_has_no_log(tmp_path: Path) -> None:
 @pytest.fixture
 def edge(tmp_path: Path) -> str:
     file = tmp_path / "settings.yaml"
-    file.write_text(f"role: edge\nsite: edge\ndevices_file: {tmp_path}/devices.json\n")
+    file.write_text(
+        f"role: edge\nsite: edge\ndata: {tmp_path}\ndevices_file: {tmp_path}/devices.json\n"
+    )
     return str(file)
 
 
@@ -109,13 +114,65 @@ def test_a_name_that_is_taken_is_an_error_on_stderr(edge: str) -> None:
     assert "there is a device named 'pump' in" in result.stderr
 
 
-def test_edges_are_added_and_listed_without_their_secrets(tmp_path: Path) -> None:
+@pytest.fixture
+def cloud(tmp_path: Path) -> str:
+    tls = ensure_dev_authority(tmp_path / "tls", SystemClock())
     file = tmp_path / "settings.yaml"
-    file.write_text(f"role: cloud\nsite: cloud\nsync: {{edges_file: {tmp_path}/edges.json}}\n")
-    added = run("edges", "add", "north", "--settings", str(file))
+    file.write_text(
+        "role: cloud\nsite: cloud\nsync:\n"
+        f"  edges_file: {tmp_path}/edges.json\n"
+        f"  cert_file: {tls.cert}\n"
+        "  address: cloud.example:7070\n"
+    )
+    return str(file)
+
+
+def test_edges_are_added_and_listed_without_their_secrets(cloud: str) -> None:
+    added = run("edges", "add", "north", "--settings", cloud)
     assert isinstance(added, dict)
-    assert len(added.pop("secret")) == 64
-    assert run("edges", "list", "--settings", str(file)) == [added]
+    assert len(added["secret"]) == 64
+    assert added["fingerprint"].startswith("sha256:")
+    assert added["command"] == (
+        f"edgeferry edge --cloud cloud.example:7070 --key {added['key']} "
+        f"--secret {added['secret']} --fingerprint {added['fingerprint']}"
+    )
+    listed = {name: added[name] for name in ("id", "name", "key")}
+    assert run("edges", "list", "--settings", cloud) == [listed]
+    assert run("edges", "remove", "north", "--settings", cloud) == listed
+    assert run("edges", "list", "--settings", cloud) == []
+
+
+def test_the_enrolment_is_one_line_that_holds_all(cloud: str) -> None:
+    result = CliRunner().invoke(main, ["edges", "add", "north", "--settings", cloud])
+    commands = [line for line in result.output.splitlines() if line.startswith("  edgeferry edge ")]
+    assert len(commands) == 1
+    for option in ("--cloud cloud.example:7070", "--key ", "--secret ", "--fingerprint sha256:"):
+        assert option in commands[0]
+
+
+def test_a_new_secret_is_another_one_for_the_same_edge(cloud: str) -> None:
+    added = run("edges", "add", "north", "--settings", cloud)
+    rotated = run("edges", "rotate", "north", "--settings", cloud)
+    assert isinstance(added, dict)
+    assert isinstance(rotated, dict)
+    same = ("id", "name", "key", "cloud", "fingerprint")
+    assert {name: added[name] for name in same} == {name: rotated[name] for name in same}
+    assert added["secret"] != rotated["secret"]
+
+
+def test_an_edge_that_is_not_there_is_told(cloud: str) -> None:
+    for command in ("remove", "rotate"):
+        result = CliRunner().invoke(main, ["edges", command, "south", "--settings", cloud])
+        assert result.exit_code == 1
+        assert "no edge is named 'south'" in result.stderr
+
+
+def test_a_certificate_that_cannot_be_read_admits_nobody(cloud: str, tmp_path: Path) -> None:
+    (tmp_path / "tls" / "server.pem").write_text("nothing")
+    result = CliRunner().invoke(main, ["edges", "add", "north", "--settings", cloud])
+    assert result.exit_code == 1
+    assert "is no certificate in PEM" in result.stderr
+    assert run("edges", "list", "--settings", cloud) == []
 
 
 def test_rules_wants_to_know_which(edge: str) -> None:
@@ -124,14 +181,35 @@ def test_rules_wants_to_know_which(edge: str) -> None:
     assert "say which rule nodes: --node NODE, or --all" in result.stderr
 
 
-def test_a_node_that_the_chain_has_not_is_refused(edge: str) -> None:
+def part(edge: str, *arguments: str, **environment: str) -> str:
+    """What a part of a site says on stderr when its settings are refused."""
     ended = subprocess.run(
-        [sys.executable, "-m", "edgeferry", "rules", "--node", "nope", "--settings", edge],
+        [sys.executable, "-m", "edgeferry", *arguments, "--settings", edge],
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
+        env={**os.environ, **environment},
     )
     assert ended.returncode == 2
-    assert "chain edge_root has no node nope; it has " in ended.stderr
     assert "Traceback" not in ended.stderr
+    return ended.stderr
+
+
+def test_a_node_that_the_chain_has_not_is_refused(edge: str) -> None:
+    kinds = {"EDGEFERRY_LOG__KIND": "kafka", "EDGEFERRY_STORE__KIND": "cassandra"}
+    said = part(edge, "rules", "--node", "nope", **kinds)
+    assert "chain edge_root has no node nope; it has " in said
+
+
+@pytest.mark.parametrize("command", [("gateway",), ("rules", "--all"), ("sync",), ("api",)])
+def test_a_site_on_sqlite_does_not_run_in_parts(edge: str, command: tuple[str, ...]) -> None:
+    said = part(edge, *command)
+    assert "a SQLite file belongs to one process" in said
+    assert "log.kind is sqlite: set kafka" in said
+    assert "`edgeferry site`" in said
+
+
+def test_a_log_on_kafka_is_not_enough_for_parts_that_share_a_store(edge: str) -> None:
+    said = part(edge, "api", EDGEFERRY_LOG__KIND="kafka")
+    assert "(store.kind is sqlite: set cassandra)" in said

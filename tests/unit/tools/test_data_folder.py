@@ -1,5 +1,6 @@
 """The data folder of ``edgeferry up``: who holds it, which ports it takes."""
 
+import errno
 import os
 import socket
 import subprocess
@@ -14,10 +15,12 @@ from edgeferry.core.errors import InvalidSettings
 from edgeferry.tools.data_folder import (
     DEFAULT_PORTS,
     DataFolderHeld,
+    DataFolderUnusable,
     PortTaken,
     Remembered,
     choose_ports,
     held,
+    lost_ports,
 )
 
 
@@ -58,7 +61,7 @@ def test_a_port_that_was_asked_for_and_is_taken_is_an_error(taken_port: int) -> 
 def test_a_usual_port_that_is_taken_gives_way_to_a_free_one_and_says_so(taken_port: int) -> None:
     ports, notes = choose_ports({}, {**DEFAULT_PORTS, "sync": taken_port})
     assert ports["sync"] != taken_port
-    assert f"port {taken_port} is taken: sync is on {ports['sync']} instead" in notes
+    assert f"port {taken_port} is taken: sync is on {ports['sync']} instead (--sync" in notes[-1]
 
 
 def test_port_0_takes_a_free_one_without_a_word() -> None:
@@ -78,8 +81,59 @@ def test_ports_of_the_last_start_are_taken_again() -> None:
     assert (again, notes) == (first, [])
 
 
+def test_a_port_that_gives_way_does_not_land_on_one_that_another_is_known_by(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("edgeferry.tools.data_folder.is_free", lambda port: port != 8080)
+    ports, notes = choose_ports({}, {})
+    assert ports == {**DEFAULT_PORTS, "cloud-http": 8082}
+    assert notes == ["port 8080 is taken: cloud-http is on 8082 instead (--cloud-http chooses)"]
+
+
+def test_a_port_that_was_lost_to_another_is_not_chosen_again() -> None:
+    first, _ = choose_ports(dict.fromkeys(DEFAULT_PORTS, 0), {})
+    again, _ = choose_ports({}, first, avoid={first["sync"]})
+    assert again == {**first, "sync": again["sync"]}
+    assert again["sync"] != first["sync"]
+
+
+def test_lost_ports_are_told_and_one_that_was_asked_for_is_an_error(taken_port: int) -> None:
+    chosen, _ = choose_ports(dict.fromkeys(DEFAULT_PORTS, 0), {})
+    assert lost_ports(chosen, {}) == set()
+    chosen["edge-http"] = taken_port
+    assert lost_ports(chosen, {}) == {taken_port}
+    with pytest.raises(PortTaken, match=f"port {taken_port} is taken.*--edge-http"):
+        lost_ports(chosen, {"edge-http": taken_port})
+
+
+def test_a_folder_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None:
+    program = (
+        "import os, sys; from pathlib import Path; from edgeferry.tools.data_folder import held\n"
+        "if os.geteuid() == 0: os.seteuid(65534)\n"
+        "with held(Path(sys.argv[1])): pass"
+    )
+    tmp_path.chmod(0o555)
+    ended = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "data")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "DataFolderUnusable: cannot work in" in ended.stderr
+    assert "(Permission denied: " in ended.stderr
+    assert "make it writable" in ended.stderr
+
+
+def test_a_full_disk_is_told_with_the_folder(tmp_path: Path) -> None:
+    with (
+        pytest.raises(DataFolderUnusable, match=r"cannot work in .*No space left.*free space"),
+        held(tmp_path),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def test_what_is_remembered_reads_back(tmp_path: Path) -> None:
-    remembered = Remembered({"sync": 7070}, {"edge": "edge_root"}, "key")
+    remembered = Remembered({"sync": 7070}, {"edge": "edge_root"})
     remembered.write(tmp_path)
     assert Remembered.read(tmp_path) == remembered
 

@@ -57,9 +57,9 @@ Supervise = Callable[..., Supervisor]
 async def supervise() -> AsyncIterator[Supervise]:
     made: list[Supervisor] = []
 
-    def make(*parts: ChildProcess, said: list[str] | None = None) -> Supervisor:
+    def make(said: list[str] | None = None) -> Supervisor:
         lines = [] if said is None else said
-        made.append(Supervisor(parts, SystemClock(), lines.append))
+        made.append(Supervisor(SystemClock(), lines.append))
         return made[-1]
 
     yield make
@@ -70,7 +70,7 @@ async def supervise() -> AsyncIterator[Supervise]:
 @pytest.mark.asyncio
 async def test_start_returns_when_the_child_is_ready(tmp_path: Path, supervise: Supervise) -> None:
     part = child(tmp_path, "edge")
-    supervisor = supervise(part)
+    supervisor = supervise()
     await supervisor.start(part)
     assert supervisor.pids == {"edge": part.pid}
     assert (tmp_path / "edge.ready").exists()
@@ -81,7 +81,7 @@ async def test_a_killed_child_is_started_again_and_said_so(
     tmp_path: Path, supervise: Supervise
 ) -> None:
     part, said = child(tmp_path, "edge"), list[str]()
-    supervisor = supervise(part, said=said)
+    supervisor = supervise(said)
     await supervisor.start(part)
     first = part.pid
     assert first is not None
@@ -98,7 +98,7 @@ async def test_a_child_is_started_again_once_the_machine_allows_it(
 ) -> None:
     monkeypatch.setattr("edgeferry.tools.supervise._FIRST_BACKOFF", 0.01)
     part, said = child(tmp_path, "edge"), list[str]()
-    supervisor = supervise(part, said=said)
+    supervisor = supervise(said)
     await supervisor.start(part)
     first, start, refusals = part.pid, part.start, [errno.EMFILE, errno.ENOSPC]
     assert first is not None
@@ -131,7 +131,7 @@ async def test_what_cannot_be_said_or_written_ends_no_watching(tmp_path: Path) -
         if len(calls) > 1:
             full()
 
-    supervisor = Supervisor([part], SystemClock(), full, changed)
+    supervisor = Supervisor(SystemClock(), full, changed)
     await supervisor.start(part)
     try:
         for count in (2, 3):
@@ -145,12 +145,27 @@ async def test_what_cannot_be_said_or_written_ends_no_watching(tmp_path: Path) -
 @pytest.mark.asyncio
 async def test_all_are_stopped_last_started_first(tmp_path: Path, supervise: Supervise) -> None:
     servers, site = child(tmp_path, "servers"), child(tmp_path, "site")
-    supervisor = supervise(servers, site)
+    supervisor = supervise()
     await supervisor.start(servers)
     await supervisor.start(site)
     await supervisor.stop()
     assert (tmp_path / "all.log").read_text().split() == ["stopped", "site", "stopped", "servers"]
     assert supervisor.pids == {}
+
+
+@pytest.mark.asyncio
+async def test_when_one_of_several_cannot_start_none_is_left_and_another_try_may_follow(
+    tmp_path: Path, supervise: Supervise
+) -> None:
+    good, bad = child(tmp_path, "cloud"), child(tmp_path, "edge", "raise SystemExit('no port')")
+    supervisor = supervise()
+    failed = await supervisor.start_all([good, bad])
+    assert "edge ended with code 1 while starting" in str(failed)
+    assert "no port" in str(failed)
+    assert (good.pid, supervisor.pids) == (None, {})
+    better = child(tmp_path, "edge")
+    assert await supervisor.start_all([good, better]) is None
+    assert supervisor.pids == {"cloud": good.pid, "edge": better.pid}
 
 
 @pytest.mark.asyncio

@@ -1,0 +1,177 @@
+"""What ``edgeferry edge`` and ``edgeferry cloud`` share: one site in a data folder, its settings
+kept there as a file that people may change, run in this process."""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from edgeferry.core.errors import InvalidSettings
+from edgeferry.runtime.settings import ListenSettings, Settings, load_settings
+from edgeferry.tools.chain_change import RootChain
+from edgeferry.tools.data_folder import DEFAULT_PORTS, PortTaken, belongs_to_up, is_free
+from edgeferry.tools.options import log_option, settings_path, store_option
+from edgeferry.tools.ready import Ready
+from edgeferry.tools.settings_file import write_settings
+from edgeferry.tools.shape import (
+    HERE,
+    Asked,
+    LogKind,
+    Role,
+    SiteShape,
+    StoreKind,
+    check_unchanged,
+    kept_settings,
+    log_settings,
+    shape_of,
+    store_settings,
+)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class AloneOptions:
+    """None where the operator did not say."""
+
+    data: Path
+    host: str | None
+    http: int | None
+    mqtt: int | None
+    chain: str | None
+    log: LogKind | None
+    store: StoreKind | None
+    kafka: str | None
+    cassandra: str | None
+
+    @property
+    def asked(self) -> Asked:
+        return Asked(self.log, self.store, self.kafka, self.cassandra)
+
+
+def alone_options(role: Role) -> Callable[[F], F]:
+    """Those of ``AloneOptions``."""
+    http, mqtt = DEFAULT_PORTS[f"{role}-http"], DEFAULT_PORTS[f"{role}-mqtt"]
+    port = click.IntRange(0, 65535)
+    options = [
+        click.option(
+            "--data",
+            type=click.Path(file_okay=False, path_type=Path),
+            default=Path("data"),
+            show_default=True,
+            help=f"Folder that holds all state, in {role}/; a second start goes on with it.",
+        ),
+        click.option(
+            "--host",
+            help="Address to listen on; 0.0.0.0 for all.  [default: as before, or 127.0.0.1]",
+        ),
+        click.option("--http", type=port, help=f"Port.  [default: as before, or {http}]"),
+        click.option("--mqtt", type=port, help=f"Port.  [default: as before, or {mqtt}]"),
+        click.option("--chain", help="Its root chain: a name or a file.  [default: as before]"),
+        log_option("--log", "Where its log is."),
+        store_option("--store", "Where its values are."),
+        click.option("--kafka", metavar="HOST:PORT", help="For --log kafka."),
+        click.option("--cassandra", metavar="HOST:PORT", help="For --store cassandra."),
+    ]
+
+    def decorate(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+class AloneSite:
+    """The site in its folder. ``kept``: its settings of before, None the first time."""
+
+    def __init__(self, role: Role, options: AloneOptions) -> None:
+        """Raises InvalidSettings."""
+        self.role = role
+        self.options = options
+        self.folder = options.data.resolve() / role
+        self.file = settings_path(options.data.resolve(), role)
+        if belongs_to_up(options.data):
+            raise InvalidSettings(
+                f"{options.data} belongs to `edgeferry up`: choose another folder with --data"
+            )
+        self.kept = kept_settings(options.data.resolve(), role)
+
+    def settings(self) -> Settings:
+        """The kept ones, and over them what was asked for; its sync as it was kept.
+
+        Raises ShapeChanged, InvalidSettings."""
+        options, role = self.options, self.role
+        before = shape_of(self.kept, {}) if self.kept is not None else None
+        shape = options.asked.over(before or SiteShape())
+        if before is not None:
+            check_unchanged(options.data, role, before, shape)
+        for option, address in (("kafka", shape.kafka), ("cassandra", shape.cassandra)):
+            if address == HERE:
+                raise InvalidSettings(f"say with --{option} HOST:PORT where it runs")
+        base = self.kept or Settings(
+            role=role,
+            site=role,
+            data=self.folder,
+            log=log_settings(shape, {}),
+            store=store_settings(shape, {}, role),
+            http=ListenSettings(port=DEFAULT_PORTS[f"{role}-http"]),
+            mqtt=ListenSettings(port=DEFAULT_PORTS[f"{role}-mqtt"]),
+            devices_file=self.folder / "devices.json",
+        )
+        return base.model_copy(
+            update={
+                "root_chain": self._root_chain().wanted,
+                "http": self._listening(base.http, options.http),
+                "mqtt": self._listening(base.mqtt, options.mqtt),
+            }
+        )
+
+    def _listening(self, before: ListenSettings, port: int | None) -> ListenSettings:
+        return ListenSettings(
+            host=self.options.host or before.host, port=before.port if port is None else port
+        )
+
+    def _root_chain(self) -> RootChain:
+        asked = self.options.chain
+        if asked is not None and (os.sep in asked or asked.endswith(".yaml")):
+            asked = str(Path(asked).resolve())
+        before = (self.kept.root_chain or None) if self.kept is not None else None
+        return RootChain(role=self.role, before=before, asked=asked, option="--chain")
+
+    def check(self, settings: Settings, ports: Mapping[str, ListenSettings]) -> None:
+        """What can be told before anything is written. ports: option -> address.
+
+        Raises InvalidChain, PortTaken, ChainNotEmpty."""
+        chain = self._root_chain()
+        chain.check()
+        for option, listen in ports.items():
+            if listen.port and not is_free(listen.port, listen.host):
+                raise PortTaken(
+                    f"port {listen.port} on {listen.host} is taken or not allowed: stop what "
+                    f"listens there or give another --{option}"
+                )
+        if chain.changed:
+            warning = asyncio.run(chain.unread(settings, self.file))
+            if warning:
+                click.echo(warning, err=True)
+
+    def write(self, settings: Settings) -> None:
+        head = f"Kept by `edgeferry {self.role}`; what you change here stays."
+        write_settings(self.file, settings, head)
+
+    def run(self, announce: Callable[[Ready], Callable[[], None]]) -> int:
+        """Until a signal; the exit code."""
+        from edgeferry.tools.site_command import run_site
+        from edgeferry.tools.site_wanted import WHOLE
+
+        settings = load_settings(self.file)
+        if settings.log.kind == "kafka":
+            from edgeferry.tools.topics import apply_topics
+
+            asyncio.run(apply_topics(settings))
+        return run_site(lambda: settings, WHOLE, "0", announce)
