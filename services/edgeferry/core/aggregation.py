@@ -76,21 +76,27 @@ def fixed_steps(start: int, end: int, interval: int) -> list[Step]:
 
 
 def calendar_steps(start: int, end: int, calendar: Calendar, zone: tzinfo) -> list[Step]:
-    """Steps that end with the calendar's in this time zone. Raises BadInterval."""
+    """Steps that end with the calendar's in this time zone, the last with the year 9999.
+
+    Raises BadInterval."""
     _check_count(start, end, _USUAL_DAYS[calendar] * _DAY_MS)
     if start > MAX_TS_MS:
         return []
     next_day = _NEXT_DAY[calendar]
 
     def step_end(at: int) -> int:
-        day = (_EPOCH + timedelta(milliseconds=at)).astimezone(zone).date()
-        midnight = datetime.combine(next_day(day), time(), zone)
-        return (midnight - _EPOCH) // _MILLISECOND
+        try:
+            day = (_EPOCH + timedelta(milliseconds=at)).astimezone(zone).date()
+            midnight = datetime.combine(next_day(day), time(), zone)
+        except OverflowError:
+            return MAX_TS_MS + 1
+        end = (midnight - _EPOCH) // _MILLISECOND
+        if end > at:
+            return end
+        # the clocks went back over midnight, which comes a second time
+        return (midnight.replace(fold=1) - _EPOCH) // _MILLISECOND
 
-    try:
-        return _steps(start, min(end, MAX_TS_MS + 1), step_end)
-    except OverflowError:
-        raise BadInterval("the range reaches beyond the year 9999: choose an earlier end") from None
+    return _steps(start, min(end, MAX_TS_MS + 1), step_end)
 
 
 def _check_count(start: int, end: int, width: int) -> None:
