@@ -9,8 +9,9 @@ import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
+from edgeferry.api.accounts import ADMIN_USERNAME
 from edgeferry.api.app import build_api
-from edgeferry.api.auth import ADMIN_USERNAME, open_auth
+from edgeferry.api.auth import open_auth
 from edgeferry.api.context import ApiContext
 from edgeferry.core.clock import SystemClock
 from edgeferry.core.ids import DEFAULT_TENANT_ID, new_entity_id

@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 from argon2 import PasswordHasher
 
-from edgeferry.api.auth import ADMIN_USERNAME, OpenedAuth
+from edgeferry.api.accounts import ADMIN_USERNAME
+from edgeferry.api.auth import OpenedAuth
 from edgeferry.api.passwords import Passwords
 from edgeferry.core.clock import ManualClock
 from edgeferry.core.store import Store

@@ -8,7 +8,8 @@ import jwt
 import pytest
 from pydantic import SecretStr
 
-from edgeferry.api.auth import ADMIN_USERNAME, OpenedAuth, open_auth
+from edgeferry.api.accounts import ADMIN_USERNAME
+from edgeferry.api.auth import OpenedAuth, open_auth
 from edgeferry.api.errors import Unauthenticated
 from edgeferry.core.clock import ManualClock
 from edgeferry.core.errors import InvalidSettings
