@@ -3,15 +3,18 @@
 import asyncio
 import logging
 
-from edgeferry.core.clock import MICROS_PER_MS, Clock, Stamps
+from edgeferry.core.admission import LANES
+from edgeferry.core.clock import MICROS_PER_MS
 from edgeferry.core.errors import Later, OffsetOutOfRange, Undecodable
 from edgeferry.core.record import LogReader
 from edgeferry.core.store import Position, PositionStore
+from edgeferry.gateway.context import GatewayContext
 from edgeferry.log.codec import decode_message
 from edgeferry.log.topics import root_topic
 from edgeferry.runtime.background import BackgroundService
 
 STREAM = "gateway/stamps"
+BY = "starting"
 _LOOK_SECONDS = 1.0
 _AHEAD = 5_000_000
 _NEAR = 100_000
@@ -34,34 +37,44 @@ class StampKeeper(BackgroundService):
 
     def __init__(
         self,
+        context: GatewayContext,
         *,
-        site: str,
-        stamps: Stamps,
-        clock: Clock,
         reader: LogReader,
         positions: PositionStore | None,
     ) -> None:
-        self._topic = root_topic(site)
-        self._stamps = stamps
-        self._clock = clock
+        self._topic = root_topic(context.site)
+        self._stamps = context.stamps
+        self._clock = context.clock
+        self._admission = context.admission
         self._reader = reader
         self._positions = positions
         self._kept = 0
-        self._first = 0
+        self._first: int | None = None
         super().__init__()
 
     async def start(self) -> None:
-        """Raises LogUnavailable, StoreUnavailable: stamps that might fall are not given."""
-        for partition, (start, end) in (await self._reader.ends(self._topic)).items():
-            if start < end:
-                await self._observe_newest(partition, end - 1)
-        if self._positions is not None:
-            kept = await self._positions.load(STREAM)
-            if kept is not None:
-                self._kept = kept.offset
-                self._stamps.observe(kept.offset)
-        self._first = self._stamps.next
+        """Where the log or the store is away, no messages are taken until it is back: their
+        stamps might fall."""
+        for lane in LANES:
+            self._admission.refuse(BY, lane, "this site is starting: send again later")
+        await self._begin()
         await super().start()
+
+    async def _begin(self) -> None:
+        try:
+            for partition, (start, end) in (await self._reader.ends(self._topic)).items():
+                if start < end:
+                    await self._observe_newest(partition, end - 1)
+            kept = await self._positions.load(STREAM) if self._positions is not None else None
+        except Later as error:
+            log.warning("the last stamps are not known yet, taking no messages: %s", error)
+            return
+        if kept is not None:
+            self._kept = kept.offset
+            self._stamps.observe(kept.offset)
+        self._first = self._stamps.next
+        for lane in LANES:
+            self._admission.admit(BY, lane)
 
     async def stop(self) -> None:
         """Keeps the exact mark: a restart in order gives stamps of its own time."""
@@ -77,6 +90,9 @@ class StampKeeper(BackgroundService):
     async def look(self) -> None:
         """Raise the mark when the stamps come near it."""
         given = self._stamps.next
+        if self._first is None:
+            await self._begin()
+            return
         if given == self._first:
             return  # none yet: restarts alone must not drive the mark ahead of the clock
         mark = max(self._clock.now_ms() * MICROS_PER_MS + _AHEAD, given + 2 * _NEAR)

@@ -80,7 +80,8 @@ class LaneStatus:
 
 @dataclass(frozen=True, slots=True)
 class EdgeSyncStatus:
-    """``detail``: why there is no connection; empty while there is one."""
+    """``detail``: why there is no connection; empty while there is one. ``lost``: events that
+    the Cloud was told of as lost, ever."""
 
     connected: bool
     detail: str
@@ -111,7 +112,6 @@ class EdgeSync:
         self._writer: ClosableWriter | None = None
         self._detail = "not connected yet"
         self._edge_id = ""
-        self._lost = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
 
@@ -151,7 +151,7 @@ class EdgeSync:
             detail=self._detail,
             edge_id=self._edge_id,
             lanes=lanes,
-            lost=self._lost,
+            lost=sum(outbox.lost for outbox in self._parts.outboxes),
         )
 
     def _lane_status(self, outbox: Outbox) -> LaneStatus:
@@ -288,7 +288,6 @@ class EdgeSync:
 
     def _report_losses(self, begins: Sequence[Begin]) -> None:
         for begin in begins:
-            self._lost += begin.lost
             level = logging.ERROR if begin.lost else logging.INFO
             log.log(
                 level, "lane %s: epoch %d from offset %d, %d events lost: %s",

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from edgeferry.api.app import build_api
 from edgeferry.api.auth import open_auth
 from edgeferry.api.context import ApiContext
+from edgeferry.core.admission import Admission
 from edgeferry.core.chain import Chain
 from edgeferry.core.clock import Clock, Stamps, SystemClock
 from edgeferry.core.errors import InvalidSettings
@@ -22,6 +23,7 @@ from edgeferry.gateway.devices import Devices
 from edgeferry.gateway.http import http_routes
 from edgeferry.gateway.metrics import PrometheusGatewayMetrics
 from edgeferry.gateway.server import Gateway
+from edgeferry.gateway.stamps import StampKeeper
 from edgeferry.log.open import open_log
 from edgeferry.log.port import Log
 from edgeferry.log.topics import site_topic
@@ -44,9 +46,16 @@ from edgeferry.sync.edge import Backoff, EdgeSync, EdgeSyncParts
 from edgeferry.sync.inbox import Received
 from edgeferry.sync.intake import Intake
 from edgeferry.sync.lanes import UP
-from edgeferry.sync.outbox import Outbox, TopicLog
+from edgeferry.sync.outbox_watch import WatchParts
 from edgeferry.sync.sessions import CloudSyncParts
 from edgeferry.tools.options import load_root_chain
+from edgeferry.tools.site_outbox import (
+    disk_watch,
+    outbox_lookout,
+    outbox_route,
+    outbox_watch,
+    outboxes,
+)
 from edgeferry.tools.site_parts import (
     CloudShow,
     EdgeShow,
@@ -77,6 +86,7 @@ class Shared:
     store: Store
     board: HealthBoard
     slot: str | None
+    admission: Admission
 
     @property
     def site(self) -> str:
@@ -108,7 +118,11 @@ class Shared:
 
     def received(self) -> Received:
         return Received(
-            site=self.site, reader=self.log.reader, positions=self.store.positions, clock=self.clock
+            site=self.site,
+            reader=self.log.reader,
+            positions=self.store.positions,
+            clock=self.clock,
+            dead_lettered=lambda lane: self.metrics.lane(lane).dead(1),
         )
 
     def log_and_store(self, wanted: Wanted) -> list[Service]:
@@ -140,6 +154,7 @@ def share(settings: Settings, chosen: str, board: HealthBoard, slot: str | None)
         ),
         board=board,
         slot=slot,
+        admission=Admission(),
     )
 
 
@@ -148,36 +163,43 @@ async def edge_site(shared: Shared, wanted: Wanted) -> list[Service]:
     services = shared.log_and_store(wanted)
     if wanted.nodes:
         services.append(shared.runner(shared.rule_processors(wanted.nodes)))
+    settings, watch = shared.settings, None
+    room = WatchParts(admission=shared.admission, clock=shared.clock, metrics=shared.metrics)
     if wanted.sync:
         services.append(_trim(shared))
+        lanes = outboxes(settings, shared.log, shared.store.positions)
+        watch = outbox_watch(settings, lanes, room)
         sync = EdgeSync(
-            settings=shared.settings.sync,
+            settings=settings.sync,
             parts=EdgeSyncParts(
-                outboxes=[_outbox(shared, lane) for lane in UP],
+                outboxes=lanes,
                 received=shared.received(),
                 writer=shared.log.new_writer,
                 backoff=Backoff(first=_FIRST_REDIAL_SECONDS),
             ),
         )
-        services += [sync, SyncShow(EdgeShow(sync, shared.metrics))]
-    return services + _front(shared, wanted)
+        services += [sync, watch, SyncShow(EdgeShow(sync, shared.metrics))]
+    elif wanted.gateway:
+        watch = outbox_lookout(settings, shared.log, room)
+        services.append(watch)
+    token = settings.api.read_token.get_secret_value()
+    shown = [outbox_route(watch, shared.admission, shared.clock, token)] if watch else []
+    return services + _front(shared, wanted, shown)
 
 
 async def cloud_site(shared: Shared, wanted: Wanted) -> list[Service]:
     """Raises InvalidSettings."""
     services = shared.log_and_store(wanted)
     processors = shared.rule_processors(wanted.nodes)
+    intake = Intake(
+        site=shared.site,
+        tenant_id=shared.settings.tenant_id,
+        reader=shared.log.reader,
+        positions=shared.store.positions,
+        clock=shared.clock,
+    )
     if wanted.sync:
-        processors.insert(
-            0,
-            Intake(
-                site=shared.site,
-                tenant_id=shared.settings.tenant_id,
-                reader=shared.log.reader,
-                positions=shared.store.positions,
-                clock=shared.clock,
-            ),
-        )
+        processors.insert(0, intake)
     if processors:
         services.append(shared.runner(processors))
     if wanted.sync:
@@ -188,19 +210,8 @@ async def cloud_site(shared: Shared, wanted: Wanted) -> list[Service]:
                 received=shared.received(), writer=shared.log.new_writer, lag=lambda: lag.total
             ),
         )
-        services += [lag, _trim(shared), sync, SyncShow(CloudShow(sync, shared.metrics))]
+        services += [lag, _trim(shared), sync, SyncShow(CloudShow(sync, intake, shared.metrics))]
     return services + _front(shared, wanted)
-
-
-def _outbox(shared: Shared, lane: str) -> Outbox:
-    topic = site_topic(shared.site, lane)
-    log = TopicLog(
-        shared.log.reader,
-        topic=topic,
-        group=f"{shared.site}.sync",
-        topics=shared.log.topics,
-    )
-    return Outbox(lane=lane, log=log, positions=shared.store.positions, stream=f"outbox/{lane}")
 
 
 def _readers(shared: Shared) -> dict[str, list[str]]:
@@ -220,15 +231,17 @@ def _trim(shared: Shared) -> Trim:
     return Trim(shared.log.topics, _readers(shared), shared.clock, keep)
 
 
-def _front(shared: Shared, wanted: Wanted) -> list[Service]:
+def _front(shared: Shared, wanted: Wanted, shown: Sequence[BaseRoute] = ()) -> list[Service]:
     """What listens for devices and people, started last and stopped first."""
     settings, front = shared.settings, list[Service]()
     routes: Sequence[BaseRoute] = ()
     rest: ASGIApp | None = None
     if wanted.gateway:
-        gateway = Gateway(
-            _gateway_context(shared), host=settings.mqtt.host, port=settings.mqtt.port
-        )
+        context = _gateway_context(shared)
+        positions = shared.store.positions if wanted.store else None
+        gateway = Gateway(context, host=settings.mqtt.host, port=settings.mqtt.port)
+        front += disk_watch(settings, shared.admission, shared.metrics)
+        front.append(StampKeeper(context, reader=shared.log.reader, positions=positions))
         front.append(gateway)
         routes = http_routes(gateway)
     if wanted.api:
@@ -238,7 +251,7 @@ def _front(shared: Shared, wanted: Wanted) -> list[Service]:
         metrics=shared.metrics,
         read_token=settings.api.read_token.get_secret_value(),
     )
-    app = process_app(probes, device_routes=routes, rest=rest)
+    app = process_app(probes, device_routes=[*shown, *routes], rest=rest)
     return [*front, HttpServer(app, settings.http)]
 
 
@@ -254,6 +267,8 @@ def _gateway_context(shared: Shared) -> GatewayContext:
         ids=MessageIds(),
         limits=settings.limits,
         metrics=PrometheusGatewayMetrics(shared.registry),
+        admission=shared.admission,
+        rates=settings.limits,
     )
 
 

@@ -19,6 +19,7 @@ from edgeferry.runtime.service import Health, Service
 from edgeferry.runtime.settings import Settings
 from edgeferry.sync.cloud import CloudSync
 from edgeferry.sync.edge import EdgeSync
+from edgeferry.sync.intake import Intake
 from edgeferry.tools.ready import Ready
 
 _PING_SECONDS = 5.0
@@ -106,8 +107,8 @@ class LagWatch(BackgroundService):
     async def run(self) -> None:
         while True:
             with contextlib.suppress(Later, Stop):
-                found = [await self._topics.lag(g, names) for g, names in self._readers.items()]
-                self.total = sum(partition.lag for group in found for partition in group)
+                found = await self._topics.lags(self._readers)
+                self.total = sum(row.lag for rows in found.values() for row in rows)
             await asyncio.sleep(_LAG_SECONDS)
 
 
@@ -180,18 +181,20 @@ class EdgeShow:
         self._metrics.sync_connected(int(status.connected))
         for name, lane in status.lanes.items():
             shown = self._metrics.lane(name)
-            shown.backlog(lane.depth, (lane.oldest_age_ms or 0) / 1000)
             shown.in_flight(lane.in_flight)
             shown.acked(self._rising.by(lane.acked, name))
+            shown.held_by_schema(lane.held_by_schema)
 
 
 class CloudShow:
-    def __init__(self, sync: CloudSync, metrics: Metrics) -> None:
+    def __init__(self, sync: CloudSync, intake: Intake, metrics: Metrics) -> None:
         self._sync = sync
+        self._intake = intake
         self._metrics = metrics
         self._rising = _Rising()
 
     async def update(self) -> None:
+        self._metrics.repeated(self._rising.by(self._intake.repeats, "repeats"))
         edges = await self._sync.edges()
         self._metrics.sync_connected(sum(edge.connected for edge in edges))
         for edge in edges:
