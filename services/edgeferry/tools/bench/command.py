@@ -293,7 +293,7 @@ def _print_samples(samples: Sequence[Sample], shape: Shape) -> None:
                 sample.seconds,
                 "up" if sample.connected else "down",
                 sample.outbox.depth,
-                "" if sample.outbox.bytes is None else sample.outbox.bytes,
+                sample.outbox.bytes,
                 sample.outbox.oldest_seconds,
                 sample.rss_mb,
                 "no answer" if sample.read_ms is None else sample.read_ms,

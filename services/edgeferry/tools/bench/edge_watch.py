@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 import psutil
@@ -24,14 +24,13 @@ _MB = 1_000_000
 
 
 class OutboxSeen(NamedTuple):
-    """Of all lanes. bytes None where the Edge does not say."""
+    """Of all lanes: events that are not acknowledged, their bytes, the oldest one's age;
+    dropped: events that had to go for lack of room, ever."""
 
     depth: int
-    bytes: int | None
+    bytes: int
     oldest_seconds: float
-
-    def figures(self) -> dict[str, object]:
-        return {name: value for name, value in self._asdict().items() if value is not None}
+    dropped: int
 
 
 class Sample(NamedTuple):
@@ -91,8 +90,9 @@ class EdgeWatch:
             return None
         outbox = OutboxSeen(
             depth=round(sum(families["edgeferry_outbox_depth_events"])),
-            bytes=_total(families.get("edgeferry_outbox_bytes")),
+            bytes=round(sum(families["edgeferry_outbox_bytes"])),
             oldest_seconds=round(max(families["edgeferry_outbox_oldest_seconds"]), 1),
+            dropped=round(sum(families["edgeferry_outbox_dropped_events"])),
         )
         connected = any(families["edgeferry_sync_connected"])
         read_ms = await asyncio.to_thread(self._read)
@@ -139,7 +139,3 @@ def _get(url: str, headers: Mapping[str, str], body: bytes | None = None) -> byt
     with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as answer:
         content: bytes = answer.read()
     return content
-
-
-def _total(values: Any) -> int | None:
-    return None if values is None else round(sum(values))

@@ -36,6 +36,7 @@ _EXPECTED_PER_SECOND = 40_000
 _DEVICES = 64
 _CHUNK = 5_000
 _POLL_SECONDS = 0.1
+_READY_SECONDS = 60.0
 _TYPE = "POST_TELEMETRY_REQUEST"
 
 
@@ -72,7 +73,7 @@ async def hop(plan: HopPlan, clock: Clock) -> dict[str, object]:
     try:
         await _run_node(plan, clock, report)
         async with opened_log(plan.settings) as log:
-            await _count(log.reader, plan.messages, report)
+            await count_outputs(log.reader, plan.messages, report)
     finally:
         async with opened_log(plan.settings, owner=True) as log:
             await _delete(log.topics, names)
@@ -133,8 +134,7 @@ async def _run_node(plan: HopPlan, clock: Clock, report: Report) -> None:
     assert node.stdin is not None
     assert node.stdout is not None
     try:
-        if await node.stdout.readline() != b"ready\n":
-            raise Stop("the node's process ended before it was ready; see its output above")
+        await _until_ready(node.stdout)
         async with opened_log(plan.settings) as log:
             meter, started = CpuMeter({"node": node.pid}), clock.monotonic()
             node.stdin.write(b"go\n")
@@ -156,6 +156,17 @@ async def _run_node(plan: HopPlan, clock: Clock, report: Report) -> None:
             await node.wait()
 
 
+async def _until_ready(said: asyncio.StreamReader) -> None:
+    """Raises Stop."""
+    try:
+        async with asyncio.timeout(_READY_SECONDS):
+            line = await said.readline()
+    except TimeoutError:
+        raise Stop(f"the node's process was not ready after {_READY_SECONDS:.0f} s") from None
+    if line != b"ready\n":
+        raise Stop("the node's process ended before it was ready; see its output above")
+
+
 async def _until_committed(plan: HopPlan, topics: Topics, clock: Clock) -> None:
     deadline = clock.monotonic() + plan.timeout
     while sum(p.lag for p in await topics.lag(hop_node.INPUT, [hop_node.INPUT])):
@@ -164,8 +175,8 @@ async def _until_committed(plan: HopPlan, topics: Topics, clock: Clock) -> None:
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _count(reader: LogReader, messages: int, report: Report) -> None:
-    """Every output once, changed by the node, with its headers."""
+async def count_outputs(reader: LogReader, messages: int, report: Report) -> None:
+    """Every output once, changed by the node, with its headers. Raises LogUnavailable, Stop."""
     ids: set[str] = set()
     seen = 0
     ends = await reader.ends(hop_node.OUTPUT)

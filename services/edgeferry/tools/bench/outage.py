@@ -140,9 +140,9 @@ def seen(samples: Sequence[Sample], begin: float, end: float) -> dict[str, objec
             "end": after[-1].rss_mb,
         },
         "outbox": {
-            "before": before[-1].outbox.figures(),
-            "during": fullest.outbox.figures(),
-            "after": after[-1].outbox.figures(),
+            "before": before[-1].outbox._asdict(),
+            "during": fullest.outbox._asdict(),
+            "after": after[-1].outbox._asdict(),
         },
         "reads": {
             "asked": len(during),
