@@ -30,21 +30,23 @@ class Caps(Protocol):
 
 
 class Figures(NamedTuple):
-    """What waits in an outbox. The events from ``acked`` (an offset) up to ``end``; ``bytes``
+    """What waits in an outbox. The events from ``first`` (an offset) up to ``end``; ``bytes``
     of keys, values and headers, counted by the log where ``measured``, else reckoned from the
     mean of samples; ``oldest_ms``: when the oldest was appended, None when there is none.
-    ``dropped``: events that ever left the log unacknowledged."""
+    ``acked``: the next offset that the Cloud has not acknowledged; ``dropped``: events that
+    ever left the log unacknowledged."""
 
-    acked: int
+    first: int
     end: int
     bytes: int
     measured: bool
     oldest_ms: int | None
+    acked: int
     dropped: int
 
     @property
     def depth(self) -> int:
-        return self.end - self.acked
+        return self.end - self.first
 
     def age_seconds(self, now_ms: int) -> float:
         return 0.0 if self.oldest_ms is None else max(0, now_ms - self.oldest_ms) / 1000

@@ -13,9 +13,10 @@ from edgeferry.runtime.service import Health
 from edgeferry.runtime.settings import SyncSettings
 from edgeferry.sync import handshake
 from edgeferry.sync.edges import Edge, Edges
+from edgeferry.sync.ending import SessionEnded
 from edgeferry.sync.inbox import Checkpoint, Inbox
 from edgeferry.sync.lanes import UP
-from edgeferry.sync.link import LinkLimits, SessionEnded
+from edgeferry.sync.link import LinkLimits
 from edgeferry.sync.sessions import (
     CloudSyncParts,
     Refused,

@@ -17,8 +17,8 @@ class Cuttable(Protocol):
 
 async def cut_offset(outbox: Cuttable, caps: Caps, figures: Figures, now_ms: int) -> int:
     """The lowest offset from which on what waits is within a slice below every cap that is
-    reached; ``figures.acked`` when none is. Raises what the outbox raises."""
-    below, end = figures.acked, figures.end
+    reached; ``figures.first`` when none is. Raises what the outbox raises."""
+    below, end = figures.first, figures.end
     if caps.max_events and figures.depth >= caps.max_events:
         below = max(below, end - int(KEEP * caps.max_events))
     if caps.max_bytes and figures.bytes >= caps.max_bytes:
@@ -36,12 +36,12 @@ async def cut_offset(outbox: Cuttable, caps: Caps, figures: Figures, now_ms: int
 
 async def _by_bytes(outbox: Cuttable, figures: Figures, allowed: float) -> int:
     if not figures.measured:
-        return figures.acked + ceil(figures.depth * (1 - allowed / figures.bytes))
+        return figures.first + ceil(figures.depth * (1 - allowed / figures.bytes))
 
     async def fits(offset: int) -> bool:
         return (await outbox.bytes_from(offset, figures.end))[0] <= allowed
 
-    return await _first(fits, figures.acked, figures.end)
+    return await _first(fits, figures.first, figures.end)
 
 
 async def _first(holds: Callable[[int], Awaitable[bool]], low: int, high: int) -> int:

@@ -18,8 +18,8 @@ from edgeferry.runtime.tls_pins import (
     split_address,
 )
 from edgeferry.sync import handshake
+from edgeferry.sync.ending import SessionEnded, expect
 from edgeferry.sync.flow import ProtocolError
-from edgeferry.sync.link import SessionEnded, expect
 from edgeferry.sync.streams import CallStream
 from edgeferry.sync.sync_pb2 import Frame, Hello
 

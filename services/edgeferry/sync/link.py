@@ -5,25 +5,23 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from edgeferry.core.errors import (
-    EdgeferryError,
     Later,
-    LogUnavailable,
     OffsetOutOfRange,
-    StoreUnavailable,
     Undecodable,
 )
 from edgeferry.core.record import LogWriter, Record
 from edgeferry.log.codec import schema_id_of
 from edgeferry.sync import sync_pb2 as pb
 from edgeferry.sync.batches import BatchPacker
+from edgeferry.sync.ending import SessionEnded, Stream, as_ended, peer_closed, said_goodbye
 from edgeferry.sync.flow import ProtocolError, SendLane
 from edgeferry.sync.inbox import Inbox
 from edgeferry.sync.outbox import Outbox
 from edgeferry.sync.resume import Begin
-from edgeferry.sync.sync_pb2 import Ack, Credit, Frame, Goodbye, Made
+from edgeferry.sync.sync_pb2 import Ack, Credit, Frame, Made
 
 _WAIT_MS = 1000
 _LOOK_MS = 10
@@ -37,48 +35,6 @@ _MADE_SECONDS = 2.0
 _GOODBYE_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
-
-
-class Stream(Protocol):
-    """The frames of one connection."""
-
-    async def read(self) -> Frame | None:
-        """None at the end of the stream. Raises SessionEnded when it breaks."""
-        ...
-
-    async def write(self, frame: Frame) -> None:
-        """Raises SessionEnded when it breaks."""
-        ...
-
-
-class SessionEnded(EdgeferryError):
-    """A session is over. ``retry`` False: useless until a person has changed something."""
-
-    def __init__(
-        self, reason: "Goodbye.Reason.ValueType", text: str, *, retry: bool = True
-    ) -> None:
-        super().__init__(text)
-        self.reason = reason
-        self.text = text
-        self.retry = retry
-
-    def goodbye(self) -> Frame:
-        return Frame(goodbye=Goodbye(reason=self.reason, text=self.text, retry=self.retry))
-
-
-async def expect(stream: Stream, kind: str) -> Frame:
-    """The next frame of a handshake, which must be a ``kind``.
-
-    Raises ProtocolError, SessionEnded."""
-    frame = await stream.read()
-    if frame is None:
-        raise _peer_closed()
-    came = frame.WhichOneof("kind")
-    if came == "goodbye":
-        raise _said_goodbye(frame.goodbye)
-    if came != kind:
-        raise ProtocolError(f"a frame of {came or 'nothing'} where {kind} was due")
-    return frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,10 +195,10 @@ class Link:
         while True:
             frame = await self._stream.read()
             if frame is None:
-                raise _peer_closed()
+                raise peer_closed()
             kind = frame.WhichOneof("kind") or "nothing"
             if kind == "goodbye":
-                raise _said_goodbye(frame.goodbye)
+                raise said_goodbye(frame.goodbye)
             handler = handlers.get(kind)
             if handler is None:
                 raise ProtocolError(f"a frame of {kind} in a running session")
@@ -388,33 +344,9 @@ class Link:
             await asyncio.sleep(_MADE_SECONDS)
 
 
-def _peer_closed() -> SessionEnded:
-    return SessionEnded(Goodbye.UNSPECIFIED, "the peer closed the connection")
-
-
-def _said_goodbye(goodbye: Goodbye) -> SessionEnded:
-    return SessionEnded(goodbye.reason, goodbye.text, retry=goodbye.retry)
-
-
 def _schema_id(record: Record) -> int:
     """-1 for bytes without one: they travel, and the receiver makes dead letters of them."""
     try:
         return schema_id_of(record.value or b"")
     except Undecodable:
         return -1
-
-
-def as_ended(error: BaseException) -> SessionEnded:
-    """What an error of this side's means for the session."""
-    if isinstance(error, SessionEnded):
-        return error
-    if isinstance(error, ProtocolError):
-        return SessionEnded(Goodbye.BAD_FRAME, str(error))
-    if isinstance(error, LogUnavailable):
-        return SessionEnded(Goodbye.LOG_UNAVAILABLE, str(error))
-    if isinstance(error, OffsetOutOfRange):
-        return SessionEnded(Goodbye.UNSPECIFIED, f"the log was trimmed under the lane: {error}")
-    if isinstance(error, StoreUnavailable):
-        return SessionEnded(Goodbye.STORE_UNAVAILABLE, str(error))
-    log.error("a session ends by an error of ours", exc_info=error)
-    return SessionEnded(Goodbye.INTERNAL, f"{type(error).__name__}: {error}")

@@ -2,18 +2,13 @@
 
 import asyncio
 import json
-import random
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from edgeferry.core.errors import LogUnavailable
-from edgeferry.core.record import Record
 from edgeferry.core.store import Position, PositionStore
-from edgeferry.log.port import GroupReader
 from edgeferry.sync.caps import Figures
 from edgeferry.sync.dropped import DropLedger
 from edgeferry.sync.flow import SendLane
-from edgeferry.sync.outbox_bytes import SampledBytes
 from edgeferry.sync.resume import (
     Begin,
     LogFacts,
@@ -25,91 +20,7 @@ from edgeferry.sync.resume import (
     remembered,
     resume,
 )
-
-_HELD_WAIT_MS = 5000
-"""For records that the log holds: as long as a log that answers at all may take."""
-
-
-class SendLog(Protocol):
-    """A lane's ordered log. All calls raise LogUnavailable (Later)."""
-
-    async def facts(self) -> LogFacts: ...
-
-    async def read(self, offset: int, max_bytes: int, wait_ms: int) -> Sequence[Record]:
-        """At least one record when there is one; empty after ``wait_ms`` with none.
-
-        Raises OffsetOutOfRange (below the log's start)."""
-        ...
-
-    async def committed(self, offset: int) -> None:
-        """Everything below is acknowledged: for trimming and for lag."""
-        ...
-
-    async def drop(self, below: int) -> None:
-        """Delete everything below, acknowledged or not."""
-        ...
-
-    async def bytes_from(self, offset: int, end: int) -> tuple[int, bool]:
-        """Bytes of the records from ``offset`` up to the log's ``end``; whether they were
-        counted (else reckoned from samples)."""
-        ...
-
-
-class OutboxTopics(Protocol):
-    """What of ``log.port.Topics`` an outbox needs."""
-
-    async def topic_id(self, topic: str) -> str: ...
-
-    async def drop(self, topic: str, below: Mapping[int, int]) -> int: ...
-
-    async def held_bytes(self, topic: str, partition: int, offset: int) -> int | None: ...
-
-
-class TopicLog:
-    """A topic with one partition as a lane's log."""
-
-    def __init__(
-        self,
-        reader: GroupReader,
-        *,
-        topic: str,
-        group: str,
-        topics: OutboxTopics,
-        random: Callable[[], float] = random.random,
-    ) -> None:
-        """``random``: chooses where samples are taken, from 0 up to 1."""
-        self._reader = reader
-        self._topics = topics
-        self._topic = topic
-        self._topic_id = ""
-        self._group = group
-        self._reading = asyncio.Lock()  # a reader serves one read of a partition at a time
-        self._sampled = SampledBytes(random)
-
-    async def facts(self) -> LogFacts:
-        if not self._topic_id:
-            self._topic_id = await self._topics.topic_id(self._topic)
-        ends = (await self._reader.ends(self._topic))[0]
-        return LogFacts(ends.start, ends.end, self._topic_id)
-
-    async def read(self, offset: int, max_bytes: int, wait_ms: int) -> Sequence[Record]:
-        async with self._reading:
-            return await self._reader.read(self._topic, 0, offset, max_bytes, wait_ms)
-
-    async def committed(self, offset: int) -> None:
-        await self._reader.commit(self._group, self._topic, {0: offset})
-
-    async def drop(self, below: int) -> None:
-        await self._topics.drop(self._topic, {0: below})
-
-    async def bytes_from(self, offset: int, end: int) -> tuple[int, bool]:
-        held = await self._topics.held_bytes(self._topic, 0, offset)
-        if held is not None:
-            return held, True
-        return await self._sampled.between(offset, end, self._sample)
-
-    async def _sample(self, offset: int, max_bytes: int) -> Sequence[Record]:
-        return await self.read(offset, max_bytes, _HELD_WAIT_MS)
+from edgeferry.sync.send_log import HELD_WAIT_MS, SendLog
 
 
 class Backlog(NamedTuple):
@@ -155,7 +66,7 @@ class Outbox:
             self._facts = await self.log.facts()
             hashes = {}
             for offset in offsets_to_check(self._memory, self._facts, want):
-                records = await self.log.read(offset, 1, _HELD_WAIT_MS)
+                records = await self.log.read(offset, 1, HELD_WAIT_MS)
                 if not records:  # a missing hash would pass for a trimmed event
                     raise LogUnavailable(f"the log of lane {self.lane} gives no record at {offset}")
                 if records[0].offset == offset:
@@ -270,11 +181,12 @@ class Outbox:
     async def figures(self) -> Figures:
         """Raises LogUnavailable, StoreUnavailable, OffsetOutOfRange."""
         facts = await self.log.facts()
-        acked = min(max(await self._acked(), facts.start), facts.end)
-        size, measured = await self.bytes_from(acked, facts.end)
-        oldest_ms = await self._oldest_ms(acked, self.session) if acked < facts.end else None
+        acked = await self._acked()
+        first = min(max(acked, facts.start), facts.end)
+        size, measured = await self.bytes_from(first, facts.end)
+        oldest_ms = await self._oldest_ms(first, self.session) if first < facts.end else None
         dropped = (await self._standing(facts)).total
-        return Figures(acked, facts.end, size, measured, oldest_ms, dropped)
+        return Figures(first, facts.end, size, measured, oldest_ms, acked, dropped)
 
     async def _acked(self) -> int:
         if self.session is not None:
@@ -300,7 +212,7 @@ class Outbox:
         """When the record at ``offset`` was appended; None when the log gives none there.
 
         Raises LogUnavailable, OffsetOutOfRange."""
-        records = await self.log.read(offset, 1, _HELD_WAIT_MS)
+        records = await self.log.read(offset, 1, HELD_WAIT_MS)
         return records[0].timestamp if records else None
 
 

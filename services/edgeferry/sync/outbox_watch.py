@@ -114,7 +114,7 @@ class OutboxWatch(BackgroundService):
     async def _drop(self, lane: WatchedLane, figures: Figures) -> None:
         outbox = lane.outbox
         below = await cut_offset(outbox, lane.caps, figures, self._parts.clock.now_ms())
-        if below <= figures.acked:
+        if below <= figures.first:
             return
         last_ms = await outbox.appended_ms(below - 1)
         count = await outbox.drop(below)

@@ -12,10 +12,11 @@ from edgeferry.core.ids import new_token
 from edgeferry.log.port import ClosableWriter
 from edgeferry.sync import handshake
 from edgeferry.sync.edges import Edge, Edges, NotAdmitted
+from edgeferry.sync.ending import SessionEnded, Stream, expect
 from edgeferry.sync.flow import ProtocolError
 from edgeferry.sync.inbox import Inbox, Received
 from edgeferry.sync.lanes import UP
-from edgeferry.sync.link import Link, LinkLimits, SessionEnded, Stream, expect
+from edgeferry.sync.link import Link, LinkLimits
 from edgeferry.sync.outbox import Outbox
 from edgeferry.sync.sync_pb2 import Begun, Frame, Goodbye, Hello, Welcome
 

@@ -4,7 +4,7 @@ import asyncio
 
 import grpc
 
-from edgeferry.sync.link import SessionEnded
+from edgeferry.sync.ending import SessionEnded
 from edgeferry.sync.sync_pb2 import Frame, Goodbye
 
 _USELESS_TO_RETRY = frozenset(

@@ -20,8 +20,9 @@ from edgeferry.runtime.read_access import may_read
 from edgeferry.runtime.settings import OutboxLaneSettings, Settings
 from edgeferry.sync.caps import Caps, Figures, fill
 from edgeferry.sync.lanes import GENERAL_UP, TELEMETRY_UP, UP
-from edgeferry.sync.outbox import Outbox, TopicLog
+from edgeferry.sync.outbox import Outbox
 from edgeferry.sync.outbox_watch import OutboxWatch, WatchedLane, WatchParts
+from edgeferry.sync.send_log import TopicLog
 
 _KINDS: dict[str, Lane] = {GENERAL_UP: "general", TELEMETRY_UP: "telemetry"}
 

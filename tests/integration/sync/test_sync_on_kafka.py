@@ -33,7 +33,8 @@ from edgeferry.sync.edges import add_edge
 from edgeferry.sync.inbox import Received
 from edgeferry.sync.intake import Intake
 from edgeferry.sync.lanes import UP
-from edgeferry.sync.outbox import Outbox, TopicLog
+from edgeferry.sync.outbox import Outbox
+from edgeferry.sync.send_log import TopicLog
 from edgeferry.sync.sessions import CloudSyncParts
 from tests.unit.sync.links import until
 

@@ -14,8 +14,9 @@ from edgeferry.sync.edge import Backoff, EdgeSync, EdgeSyncParts
 from edgeferry.sync.edges import Edge, add_edge
 from edgeferry.sync.inbox import Received
 from edgeferry.sync.lanes import UP
-from edgeferry.sync.outbox import Outbox, TopicLog
+from edgeferry.sync.outbox import Outbox
 from edgeferry.sync.recovery import origin_of
+from edgeferry.sync.send_log import TopicLog
 from edgeferry.sync.sessions import CloudSyncParts, no_lanes_down
 from tests.unit.sync.fakes import (
     MemoryLog,
