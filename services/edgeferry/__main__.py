@@ -19,9 +19,11 @@ COMMANDS = {
     "topics": ("edgeferry.tools.topics:topics", "Make and list the topics of a site."),
     "tail": ("edgeferry.tools.tail:tail", "Print a topic's records, decoded."),
     "lag": ("edgeferry.tools.lag:lag", "What each rule node still has to read."),
+    "outbox": ("edgeferry.tools.outbox:outbox", "What of an Edge waits for its Cloud."),
     "dead-letters": ("edgeferry.tools.dead_letters:dead_letters", "List, show, replay them."),
     "devices": ("edgeferry.tools.devices:devices", "Add, list and remove devices."),
     "edges": ("edgeferry.tools.edges:edges", "Add, list, remove edges; new secrets."),
+    "move": ("edgeferry.tools.move:move", "Copy a site from SQLite to Kafka and Cassandra."),
     "bench": ("edgeferry.tools.bench.command:bench", "Measure, and prove that nothing is lost."),
 }
 

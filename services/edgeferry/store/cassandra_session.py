@@ -172,6 +172,31 @@ class CassandraSession:
             idle_heartbeat_timeout=HEARTBEAT_SECONDS,
         )
 
+    async def filled_tables(self, tables: Sequence[str]) -> list[str]:
+        """Those of the tables that exist and have a row; nothing is made, nothing need be
+        started. Raises StoreUnavailable, StoreUnusable."""
+        return await asyncio.to_thread(self._filled_tables, tables)
+
+    def _filled_tables(self, tables: Sequence[str]) -> list[str]:
+        cluster = self._make_cluster()
+        keyspace = self._options.keyspace
+        try:
+            session = cluster.connect()
+            rows = session.execute(
+                "SELECT table_name FROM system_schema.tables WHERE keyspace_name = %s", (keyspace,)
+            )
+            present = {row[0] for row in rows}
+            return [
+                table
+                for table in tables
+                if table in present
+                and session.execute(f'SELECT * FROM "{keyspace}".{table} LIMIT 1').one()
+            ]
+        except Exception as error:
+            raise self._why_not_started(error) from error
+        finally:
+            cluster.shutdown()
+
     async def stop(self) -> None:
         cluster, self._cluster, self._session = self._cluster, None, None
         if cluster is not None:

@@ -16,6 +16,8 @@ from edgeferry.store.sqlite_reader import SqliteReader
 from edgeferry.store.sqlite_timeseries import SqliteTimeseries
 from edgeferry.store.sqlite_writer import Insert, Job, SqliteWriter
 
+FILE = "store.db"
+
 SAVE_POSITION = Insert(
     "INSERT OR REPLACE INTO positions (stream, epoch, offset, incarnation, detail)", 5, ""
 )
@@ -61,7 +63,7 @@ class SqliteStore:
         self, *, folder: Path, clock: Clock, metrics: StoreMetrics, read_only: bool = False
     ) -> None:
         self._read_only = read_only
-        path = self._path = folder / "store.db"
+        path = self._path = folder / FILE
         self._lock = FileLock(folder / "store.lock")
         self._reader = SqliteReader(path=path)
         self._writer = SqliteWriter(path=path, clock=clock, metrics=metrics)

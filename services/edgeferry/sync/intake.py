@@ -104,8 +104,13 @@ class Intake:
         self._unsaved.clear()
         self._filters = {at: await self._rebuilt(at, offset) for at, offset in committed.items()}
 
+    async def seen(self, at: TopicPartition, committed: int) -> Mapping[bytes, tuple[int, int]]:
+        """The last (epoch, offset) that was taken of each edge in a partition of which
+        everything below ``committed`` is read. Raises LogUnavailable, StoreUnavailable."""
+        return (await self._rebuilt(at, committed)).seen
+
     async def _rebuilt(self, at: TopicPartition, committed: int) -> EventFilter:
-        stored = await self._positions.load(_stream(at))
+        stored = await self._positions.load(intake_stream(*at))
         seen: Seen = {}
         offset = 0
         if stored is not None:
@@ -151,9 +156,17 @@ class Intake:
 
     async def _save_one(self, at: TopicPartition) -> None:
         kept = self._filters[at]
-        detail = json.dumps({edge.decode(): last for edge, last in kept.seen.items()})
-        await self._positions.save(_stream(at), Position(0, kept.next_offset, "", detail))
+        position = intake_position(kept.next_offset, kept.seen)
+        await self._positions.save(intake_stream(*at), position)
 
 
-def _stream(at: TopicPartition) -> str:
-    return f"intake/{at.topic}/{at.partition}"
+def intake_stream(topic: str, partition: int) -> str:
+    """The name under which the position store keeps the memory of a partition."""
+    return f"intake/{topic}/{partition}"
+
+
+def intake_position(next_offset: int, seen: Mapping[bytes, tuple[int, int]]) -> Position:
+    """``seen``: the last (epoch, offset) of each edge below ``next_offset``."""
+    return Position(
+        0, next_offset, "", json.dumps({edge.decode(): last for edge, last in seen.items()})
+    )

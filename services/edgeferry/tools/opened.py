@@ -31,12 +31,13 @@ async def opened_log(settings: Settings, *, owner: bool = False) -> AsyncIterato
 
 async def _must_be_there(settings: Settings) -> None:
     if settings.log.kind == "kafka":
-        await _must_answer(settings.log.kafka.bootstrap)
+        await must_answer(settings.log.kafka.bootstrap)
     elif not (settings.data / "log.db").is_file():
         raise Stop(f"no log in {settings.data} yet: start the site first, or name another one")
 
 
-async def _must_answer(bootstrap: str) -> None:
+async def must_answer(bootstrap: str) -> None:
+    """Raises LogUnavailable within seconds when no broker does."""
     from edgeferry.log.kafka_topics import KafkaTopics
 
     try:

@@ -1,0 +1,222 @@
+"""Copies a SQLite store into another one, which holds nothing else; and compares the two.
+
+Rows go through the store's own port, which decides by stamps and versions: repeating some
+after a crash changes nothing."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from math import ceil
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import orjson
+
+from edgeferry.core.clock import Clock
+from edgeferry.core.errors import Stop
+from edgeferry.core.kv import Value
+from edgeferry.core.merge import MAX_TS_MS
+from edgeferry.core.node import AttributesWrite, TimeseriesWrite
+from edgeferry.core.store import Store, TimeseriesDelete
+from edgeferry.store.sqlite_rows import (
+    After,
+    AttributeRow,
+    DeleteRow,
+    HistoryRow,
+    LatestRow,
+    SqliteRows,
+)
+from edgeferry.tools.data_folder import write_whole
+
+PROGRESS_FILE = "move-store.json"
+_COMPARED_AT_ONCE = 16
+_EXPIRING_MS = 60_000
+"""A row with less time left may be in one store and already gone from the other."""
+
+Row = TypeVar("Row", DeleteRow, HistoryRow, LatestRow, AttributeRow)
+Say = Callable[[str, int], None]
+Counts = Mapping[str, int]
+"""Table -> rows."""
+
+
+class _Progress:
+    """How far each table is, in the data folder."""
+
+    def __init__(self, data: Path) -> None:
+        self._path = data / PROGRESS_FILE
+        self._after: dict[str, list[int | str]] = {}
+        if self._path.exists():
+            self._after = orjson.loads(self._path.read_bytes())
+
+    def after(self, table: str) -> After:
+        return tuple(self._after.get(table, ()))
+
+    def reached(self, table: str, rows: Sequence[Row]) -> int:
+        """All of these are durable; how many they are."""
+        self._after[table] = list(rows[-1].at)
+        write_whole(self._path, orjson.dumps(self._after))
+        return len(rows)
+
+
+async def copy_store(
+    *, rows: SqliteRows, target: Store, data: Path, clock: Clock, say: Say
+) -> None:
+    """``data``: the folder that keeps the progress. ``say``: table and rows copied.
+
+    Raises StoreUnavailable (call again), Unstorable."""
+    progress = _Progress(data)
+    timeseries, attributes = target.timeseries, target.attributes
+    async for deletes in rows.deletes(progress.after("deletes")):  # they keep out what is late
+        for row in deletes:
+            await timeseries.delete(_delete(row))
+        say("deletes", progress.reached("deletes", deletes))
+    async for history in rows.history(progress.after("history"), clock.now_ms()):
+        await timeseries.save([_history_write(row, clock.now_ms()) for row in history])
+        say("history", progress.reached("history", history))
+    async for latest in rows.latest(progress.after("latest")):
+        await timeseries.save([_latest_write(row) for row in latest])
+        say("latest", progress.reached("latest", latest))
+    async for saved in rows.attributes(progress.after("attributes")):
+        await attributes.save(
+            [_attribute_write(row, row.value) for row in saved if row.value is not None]
+        )
+        say("attributes", progress.reached("attributes", saved))
+
+
+def _delete(row: DeleteRow) -> TimeseriesDelete:
+    return TimeseriesDelete(
+        row.entity_type,
+        row.entity_id,
+        row.keys,
+        row.start_ts,
+        row.end_ts,
+        row.stamp,
+        delete_latest=row.latest,
+    )
+
+
+def _history_write(row: HistoryRow, now_ms: int) -> TimeseriesWrite:
+    ttl = max(1, ceil((row.expires - now_ms) / 1000)) if row.expires is not None else 0
+    return TimeseriesWrite(
+        row.entity_type, row.entity_id, row.ts, row.stamp, {row.key: row.value}, ttl, latest=False
+    )
+
+
+def _latest_write(row: LatestRow) -> TimeseriesWrite:
+    return TimeseriesWrite(
+        row.entity_type, row.entity_id, row.ts, row.stamp, {row.key: row.value}, history=False
+    )
+
+
+def _attribute_write(row: AttributeRow, value: Value) -> AttributesWrite:
+    return AttributesWrite(
+        row.entity_type,
+        row.entity_id,
+        row.scope,
+        {row.key: value},
+        row.last_update_ts,
+        row.version,
+        row.origin,
+    )
+
+
+async def compare_store(*, rows: SqliteRows, target: Store, clock: Clock) -> Counts:
+    """Rows of each table, when the target has the same.
+
+    Raises StoreUnavailable, Stop naming the first that differs."""
+    counts = {"history": 0, "latest": 0, "attributes": 0}
+    before: _Chunk | None = None
+    async for history in rows.history((), clock.now_ms()):
+        chunks = list(_chunks(history, before))
+        before = chunks[-1]
+        await _side_by_side(_check_history(chunk, target, clock) for chunk in chunks)
+        counts["history"] += len(history)
+    async for latest in rows.latest(()):
+        await _side_by_side(_check_latest(row, target) for row in latest)
+        counts["latest"] += len(latest)
+    async for saved in rows.attributes(()):
+        await _side_by_side(_check_attribute(row, target) for row in saved)
+        counts["attributes"] += len(saved)
+    return counts
+
+
+async def count_store(rows: SqliteRows, clock: Clock) -> Counts:
+    """What there is to copy. Raises StoreUnavailable."""
+    return {
+        "history": sum([len(page) async for page in rows.history((), clock.now_ms())]),
+        "latest": sum([len(page) async for page in rows.latest(())]),
+        "attributes": sum([len(page) async for page in rows.attributes(())]),
+    }
+
+
+class _Chunk(NamedTuple):
+    """Neighbours of one key; nothing else stands in start <= ts < end."""
+
+    rows: Sequence[HistoryRow]
+    start: int
+    end: int
+
+
+def _chunks(page: Sequence[HistoryRow], before: _Chunk | None) -> Iterator[_Chunk]:
+    """``before``: the last one of the page before, whose key may go on here."""
+    known = before.rows[-1] if before is not None else None
+    for place, group in groupby(page, key=lambda row: row.at[:2]):
+        rows = list(group)
+        goes_on = known is not None and known.at[:2] == place
+        ended = rows[-1] is not page[-1]
+        yield _Chunk(
+            rows,
+            known.ts + 1 if goes_on and known is not None else 0,
+            MAX_TS_MS + 1 if ended else rows[-1].ts + 1,
+        )
+
+
+async def _check_history(chunk: _Chunk, target: Store, clock: Clock) -> None:
+    first = chunk.rows[0]
+    found = await target.timeseries.history(
+        first.entity_type, first.entity_id, first.key, chunk.start, chunk.end,
+        len(chunk.rows) + 1, "ASC",
+    )  # fmt: skip
+    there = {entry.ts: entry.value for entry in found}
+    soon = clock.now_ms() + _EXPIRING_MS
+    for row in chunk.rows:
+        value = there.pop(row.ts, None)
+        if value is None and row.expires is not None and row.expires <= soon:
+            continue
+        _must_equal("history", row, f"at {row.ts}", row.value, value)
+    for ts, value in there.items():
+        _must_equal("history", first, f"at {ts}", None, value)
+
+
+async def _check_latest(row: LatestRow, target: Store) -> None:
+    found = await target.timeseries.latest(row.entity_type, row.entity_id, [row.key])
+    there = [(entry.ts, entry.value) for entry in found]
+    _must_equal("latest", row, "", [(row.ts, row.value)], there)
+
+
+async def _check_attribute(row: AttributeRow, target: Store) -> None:
+    found = await target.attributes.attributes(row.entity_type, row.entity_id, row.scope, [row.key])
+    there = [(entry.value, entry.last_update_ts, entry.version) for entry in found]
+    kept = [] if row.value is None else [(row.value, row.last_update_ts, row.version)]
+    _must_equal("attributes", row, f"of {row.scope}", kept, there)
+
+
+def _must_equal(table: str, row: HistoryRow | LatestRow | AttributeRow, where: str, wanted: object, found: object) -> None:
+    if wanted != found or repr(wanted) != repr(found):  # 1, 1.0 and true are equal, too
+        raise Stop(
+            f"{table}: key {row.key!r} {where} of {row.entity_type} {row.entity_id} is {found!r} "
+            f"in the target instead of {wanted!r}"
+        )
+
+
+async def _side_by_side(checks: Iterable[Coroutine[Any, Any, None]]) -> None:
+    slots = asyncio.Semaphore(_COMPARED_AT_ONCE)
+
+    async def one(check: Coroutine[Any, Any, None]) -> None:
+        async with slots:
+            await check
+
+    results = await asyncio.gather(*(one(check) for check in checks), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
