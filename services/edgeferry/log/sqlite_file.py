@@ -20,6 +20,9 @@ _BUSY_SECONDS = 5.0
 _CHECKPOINT_PAGES = 2_000
 _JOURNAL_BYTES = 32 * 1024 * 1024
 _PAGE_BYTES = 4096
+_MAGIC = b"SQLite format 3\0"
+_APPLICATION_ID_AT = 68
+"""Bytes; of SQLite's file format."""
 
 SCHEMA = """
 CREATE TABLE topics (
@@ -115,12 +118,8 @@ def open_as_owner(path: Path) -> sqlite3.Connection:
         raise _no_place(path.parent, error) from None
     except sqlite3.Error as error:
         raise _at_start(error, path) from error
+    connection = _open(path)
     try:
-        connection = connect(path)
-    except sqlite3.Error as error:
-        raise _at_start(error, path) from error
-    try:
-        _check_format(connection, path)
         _check_damage(connection, path, killed)
     except sqlite3.Error as error:
         connection.close()
@@ -135,8 +134,18 @@ def open_beside(path: Path) -> sqlite3.Connection:
     """For a process beside the owner. Raises LogUnusable, LogUnavailable."""
     if not path.exists():
         raise LogUnusable(f"there is no log yet ({path}): start the site first")
+    return _open(path)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """Of our format."""
     try:
+        _check_header(path)
         connection = connect(path)
+    except OSError as error:
+        raise LogUnusable(
+            f"cannot read {path} ({error.strerror}): change its permissions"
+        ) from None
     except sqlite3.Error as error:
         raise _at_start(error, path) from error
     try:
@@ -198,13 +207,18 @@ def _make(path: Path, journal: Path) -> None:
         os.close(folder)
 
 
-def _check_format(connection: sqlite3.Connection, path: Path) -> None:
-    application = int(connection.execute("PRAGMA application_id").fetchone()[0])
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if application == 0 and version == 0 and path.stat().st_size == 0:
-        raise damaged(path, "it is empty")
-    if application != APPLICATION_ID:
+def _check_header(path: Path) -> None:
+    """Before SQLite may change anything in a file that is not ours."""
+    with path.open("rb") as file:
+        header = file.read(_APPLICATION_ID_AT + 4)
+    if not header.startswith(_MAGIC) or len(header) < _APPLICATION_ID_AT + 4:
+        raise damaged(path, "it does not begin as a SQLite file does")
+    if int.from_bytes(header[_APPLICATION_ID_AT:], "big") != APPLICATION_ID:
         raise LogUnusable(f"{path} is not a log of Edgeferry: choose another data folder")
+
+
+def _check_format(connection: sqlite3.Connection, path: Path) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > FORMAT:
         raise LogUnusable(
             f"{path} has format {version}, made by a newer Edgeferry; this one knows {FORMAT}: "
