@@ -1,6 +1,7 @@
 """The transport on the SQLite log while the file, the disk or another run gives trouble."""
 
 import asyncio
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,10 +9,14 @@ import pytest
 
 from edgeferry.core.errors import LogUnavailable, LogUnusable
 from edgeferry.core.record import Outgoing, Record, Span
+from edgeferry.log.sqlite import SqliteLog
+from edgeferry.log.sqlite_writer import Alone
 from edgeferry.streams.runner import Runner
 from tests.integration.streams.beds import Bed, Gate, sqlite_bed
 from tests.integration.streams.harness import (
     FIRST,
+    LAST,
+    CountingMetrics,
     Forward,
     consumer_of,
     until,
@@ -75,6 +80,39 @@ async def test_a_run_that_was_left_behind_leaves_nothing_behind(on_sqlite: Bed) 
 
 async def _restarted(running: Runner) -> bool:
     return running.health().ready and consumer_of(running).deliveries == 0
+
+
+async def test_a_full_disk_holds_the_offset_and_then_everything_passes(on_sqlite: Bed) -> None:
+    await on_sqlite.load(0, 5_000)
+    await _room_for(on_sqlite, pages=30)
+    metrics = CountingMetrics()
+    running = on_sqlite.runner(Forward(on_sqlite.site), metrics=metrics)
+    await running.start()
+    await until(lambda: _reports(running, "disk is full"), 30, "the disk is not full")
+    with pytest.raises(LogUnavailable, match="disk is full"):
+        await on_sqlite.load(5_000, 10_000, chunk=5_000)
+    assert running.health().alive
+    assert await on_sqlite.committed() == len(await on_sqlite.read_all(LAST)) < 5_000
+    await _room_for(on_sqlite, pages=1_000_000)
+    await on_sqlite.load(5_000, 6_000)
+    await on_sqlite.drained()
+    await until(lambda: _ready(running), 30, "it is not ready again")
+    await running.stop()
+    assert metrics.retries > 0
+    assert metrics.dead_letters == 0
+    found = await on_sqlite.arrived(6_000)
+    assert (found.missing, found.duplicates, found.out_of_order) == (0, 0, 0)
+
+
+async def _room_for(bed: Bed, pages: int) -> None:
+    """So many pages more, then the disk is full."""
+
+    def limit(connection: sqlite3.Connection) -> None:
+        (now,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {now + pages}").fetchall()
+
+    assert isinstance(bed.log, SqliteLog)
+    await bed.log._writer.write(Alone(limit))
 
 
 async def test_a_log_that_is_damaged_stops_the_app_and_names_it(on_sqlite: Bed) -> None:
