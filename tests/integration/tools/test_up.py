@@ -1,15 +1,14 @@
-"""``edgeferry up`` as its users meet it: one command, then devices at the Edge and REST in the
-Cloud; kills, stops and a second start."""
+"""``edgeferry up --servers local`` as its users meet it: one command, then devices at the Edge
+and REST in the Cloud; kills, stops and a second start."""
 
 import asyncio
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil
@@ -22,71 +21,15 @@ from edgeferry.rules.loader import CHAINS
 from edgeferry.runtime.settings import load_settings
 from edgeferry.store import open_store
 from edgeferry.tools.bench.installation import Installation, running
+from tests.integration.tools.ends import Ends, until
 
 DEVICES = 2
 
 
-async def until(condition: Callable[[], Any], seconds: float = 90) -> Any:
-    async with asyncio.timeout(seconds):
-        while not (found := condition()):
-            await asyncio.sleep(0.05)
-    return found
-
-
-class Site:
-    """Both ends of the link, over HTTP."""
-
-    def __init__(self, installation: Installation) -> None:
-        ready = installation.ready
-        self.edge = f"http://{ready['edge']['http']}"
-        self.cloud = f"http://{ready['cloud']['http']}"
-        self.device = ready["devices"][0]
-        password = Path(ready["admin"]["password_file"]).read_text().strip()
-        self._login = {"username": ready["admin"]["username"], "password": password}
-
-    async def publish(self, client: httpx.AsyncClient, payload: object) -> None:
-        """Until the Edge takes it: it may just be restarting."""
-        url = f"{self.edge}/api/v1/{self.device['token']}/telemetry"
-        async with asyncio.timeout(90):
-            while True:
-                try:
-                    answer = await client.post(url, json=payload)
-                    if answer.status_code == 200:
-                        return
-                except httpx.TransportError:
-                    pass
-                await asyncio.sleep(0.1)
-
-    async def read(
-        self, client: httpx.AsyncClient, key: str, site: str = "cloud", **range_: int
-    ) -> Any:
-        base = self.cloud if site == "cloud" else self.edge
-        login = await client.post(f"{base}/api/auth/login", json=self._login)
-        answer = await client.get(
-            f"{base}/api/plugins/telemetry/DEVICE/{self.device['id']}/values/timeseries",
-            params={"keys": key, **range_},
-            headers={"X-Authorization": f"Bearer {login.json()['token']}"},
-        )
-        assert answer.status_code == 200, answer.text
-        return answer.json().get(key)
-
-    async def until_read(self, client: httpx.AsyncClient, key: str, ts: int, value: str) -> None:
-        async with asyncio.timeout(90):
-            while True:
-                try:
-                    found = await self.read(client, key, startTs=ts, endTs=ts + 1)
-                except httpx.TransportError:
-                    found = None
-                if found:
-                    assert found == [{"ts": ts, "value": value}]
-                    return
-                await asyncio.sleep(0.05)
-
-
 @asynccontextmanager
-async def started(data: Path, *options: str) -> AsyncIterator[tuple[Installation, Site]]:
+async def started(data: Path, *options: str) -> AsyncIterator[tuple[Installation, Ends]]:
     async with running(data, DEVICES, options) as installation:
-        yield installation, Site(installation)
+        yield installation, Ends.of_up(installation.ready)
 
 
 @pytest.mark.asyncio
@@ -161,7 +104,7 @@ async def _refuses_a_second_start(first: Installation) -> None:
     ended = await asyncio.to_thread(
         subprocess.run,
         [
-            *(sys.executable, "-m", "edgeferry", "up", "--servers", "local"),
+            *(sys.executable, "-m", "edgeferry", "up"),
             *("--data", str(first.data)),
         ],
         capture_output=True,
@@ -169,7 +112,7 @@ async def _refuses_a_second_start(first: Installation) -> None:
         check=False,
     )
     assert ended.returncode == 1
-    assert f"in use by another `edgeferry up` (process {holder})" in ended.stderr
+    assert f"in use by another Edgeferry (process {holder})" in ended.stderr
 
 
 async def _killed_and_back(installation: Installation, role: str) -> None:
@@ -178,7 +121,7 @@ async def _killed_and_back(installation: Installation, role: str) -> None:
     await until(lambda: installation.pids().get(role) not in (None, pid))
 
 
-async def _latest(installation: Installation, site: Site) -> dict[str, int]:
+async def _latest(installation: Installation, site: Ends) -> dict[str, int]:
     """What stands in ts_kv_latest_cf."""
     settings = load_settings(installation.cloud_settings)
     store = open_store(settings=settings.store, data=settings.data, clock=SystemClock())
