@@ -14,7 +14,9 @@ class TimeseriesDelete(NamedTuple):
     History goes where start_ts <= ts < end_ts (ms). With ``delete_latest`` the latest value
     goes too if start_ts < its ts <= end_ts; with ``rewrite_latest`` as well, the newest value
     of history before start_ts - 1 takes its place. Merged by stamp: what was written with a
-    greater stamp stays, and what has none greater does not come back with a late write."""
+    greater stamp stays, and what has none greater does not come back with a late write. With
+    ``all_stored`` what stands now goes whatever its stamp: clocks of sites differ, and
+    whoever deletes what they see means all of it."""
 
     entity_type: str
     entity_id: str
@@ -24,6 +26,7 @@ class TimeseriesDelete(NamedTuple):
     stamp: int
     delete_latest: bool = True
     rewrite_latest: bool = False
+    all_stored: bool = False
 
 
 class DeletedKey(NamedTuple):

@@ -5,13 +5,12 @@ Nothing but totals crosses the wire, and no query reads more than a few days of 
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 from uuid import UUID
 
 from edgeferry.core.aggregation import Aggregation, Step, Totals, combined, value_of_totals
 from edgeferry.core.kv import TsEntry
 from edgeferry.store.cassandra_rows import VALUE_COLUMNS
-from edgeferry.store.cassandra_session import CassandraSession
+from edgeferry.store.cassandra_session import CassandraSession, Query, Row
 from edgeferry.store.options import Partitioning
 from edgeferry.store.partitions import Window, windows
 
@@ -22,6 +21,7 @@ _LONG_PARTITIONS: tuple[Partitioning, ...] = ("MONTHS", "YEARS")
 _COUNTS = ", ".join(f"count({column})" for column in VALUE_COLUMNS)
 # varint: the sum of bigints would wrap around
 _SUMS = "count(long_v), count(dbl_v), sum(CAST(long_v AS varint)), sum(dbl_v)"
+_STAMPS = ", ".join(f"max(writetime({column}))" for column in VALUE_COLUMNS)
 _FROM = """
 FROM ts_kv_cf WHERE entity_type = ? AND entity_id = ? AND key = ? AND partition = ?
 AND ts >= ? AND ts < ?
@@ -52,6 +52,7 @@ class CassandraAggregates:
             aggregation: session.query(f"SELECT {selected} {_FROM}")
             for aggregation, selected in _SELECTED.items()
         }
+        self._stamps = session.query(f"SELECT {_STAMPS} {_FROM}")
         self._slots = asyncio.Semaphore(QUERIES_IN_FLIGHT)
 
     async def aggregate(
@@ -74,14 +75,24 @@ class CassandraAggregates:
             TsEntry(series[2], step.middle, value) for step, value in values if value is not None
         ]
 
+    async def greatest_stamp(self, series: Series, partitions: Iterable[int], step: Step) -> int:
+        """Of the values that stand in the step; -1 without any. Raises StoreUnavailable."""
+        places = _places([self._window(one) for one in partitions], [step], self._slice)
+        rows = await asyncio.gather(
+            *(self._row(self._stamps, series, window, cut) for _, window, cut in places)
+        )
+        return max((stamp for row in rows for stamp in row if stamp is not None), default=-1)
+
     async def _totals(
         self, series: Series, window: Window, cut: Step, aggregation: Aggregation
     ) -> Totals:
+        row = await self._row(self._queries[aggregation], series, window, cut)
+        return _totals(aggregation, row)
+
+    async def _row(self, query: Query, series: Series, window: Window, cut: Step) -> Row:
         async with self._slots:
-            rows = await self._session.rows(
-                self._queries[aggregation], (*series, window.start, *cut)
-            )
-        return _totals(aggregation, rows[0])
+            rows = await self._session.rows(query, (*series, window.start, *cut))
+        return rows[0]
 
 
 def _places(
@@ -101,7 +112,7 @@ def _places(
                 yield step, window, Step(begin, min(begin + width, end))
 
 
-def _totals(aggregation: Aggregation, row: Sequence[Any]) -> Totals:
+def _totals(aggregation: Aggregation, row: Row) -> Totals:
     if aggregation is Aggregation.COUNT:
         return Totals(sum(row))
     if aggregation is Aggregation.SUM or aggregation is Aggregation.AVG:

@@ -13,9 +13,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from edgeferry.core.aggregation import Step
 from edgeferry.core.kv import TsEntry
 from edgeferry.core.merge import Deletion, with_deletion
 from edgeferry.core.store import DeletedKey, TimeseriesDelete
+from edgeferry.store.cassandra_aggregates import Series
 from edgeferry.store.cassandra_cache import NO_TS
 from edgeferry.store.cassandra_reads import CassandraReads
 from edgeferry.store.cassandra_rows import VALUE_COLUMNS
@@ -78,9 +80,22 @@ class CassandraDeletes:
         answers = []
         for key in delete.keys:
             row = standing.get(key, _Standing())
-            await self._delete_history((*entity, key), row, delete)
-            answers.append(await self._delete_latest((*entity, key), row, delete, known, newest))
+            one = await self._with_stamp_of_all((*entity, key), row, delete, known)
+            await self._delete_history((*entity, key), row, one)
+            answers.append(await self._delete_latest((*entity, key), row, one, known, newest))
         return answers
+
+    async def _with_stamp_of_all(
+        self, series: Series, row: _Standing, delete: TimeseriesDelete, known: Known
+    ) -> TimeseriesDelete:
+        """The delete with a stamp that is below none of what it should take."""
+        if not delete.all_stored:
+            return delete
+        step = Step(delete.start_ts, max(delete.end_ts, delete.start_ts))
+        stamps = [delete.stamp, await self._reads.greatest_stamp(series, step)]
+        if delete.delete_latest and delete.start_ts < row.ts <= delete.end_ts:
+            stamps.append(await self._stamp_of(series, row.ts, known))
+        return delete._replace(stamp=max(stamps))
 
     async def _read_standing(
         self, entity: tuple[str, UUID], keys: Sequence[str]
@@ -99,7 +114,7 @@ class CassandraDeletes:
         return found
 
     async def _delete_history(
-        self, series: tuple[str, UUID, str], row: _Standing, delete: TimeseriesDelete
+        self, series: Series, row: _Standing, delete: TimeseriesDelete
     ) -> None:
         new = Deletion(delete.start_ts, delete.end_ts, delete.stamp, delete.delete_latest)
         text = json.dumps(with_deletion(row.deletions, new), separators=(",", ":"))
@@ -112,7 +127,7 @@ class CassandraDeletes:
 
     async def _delete_latest(
         self,
-        series: tuple[str, UUID, str],
+        series: Series,
         row: _Standing,
         delete: TimeseriesDelete,
         known: Known,
@@ -130,7 +145,7 @@ class CassandraDeletes:
         await self._session.rows(self._latest, (*series, ts, *columns, row.written + 1))
         return DeletedKey(key, True, before)
 
-    async def _stamp_of(self, series: tuple[str, UUID, str], ts: int, known: Known) -> int:
+    async def _stamp_of(self, series: Series, ts: int, known: Known) -> int:
         """The stamp of the latest value, as far as anybody knows it."""
         remembered = known.get(series[2])
         if remembered is not None and remembered[0] == ts:

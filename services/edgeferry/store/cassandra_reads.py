@@ -9,7 +9,7 @@ from edgeferry.core.aggregation import Aggregation, Step
 from edgeferry.core.errors import Unstorable
 from edgeferry.core.kv import TsEntry, Value
 from edgeferry.core.merge import MAX_TS_MS
-from edgeferry.store.cassandra_aggregates import CassandraAggregates
+from edgeferry.store.cassandra_aggregates import CassandraAggregates, Series
 from edgeferry.store.cassandra_rows import VALUE_COLUMNS
 from edgeferry.store.cassandra_session import CassandraSession
 from edgeferry.store.options import Partitioning
@@ -105,9 +105,12 @@ class CassandraReads:
         partitions = await self.partitions_of(series, steps[0].start, steps[-1].end, "ASC")
         return await self._aggregates.aggregate(series, partitions, steps, aggregation)
 
-    async def partitions_of(
-        self, series: tuple[str, UUID, str], start: int, end: int, order: Order
-    ) -> list[int]:
+    async def greatest_stamp(self, series: Series, step: Step) -> int:
+        """Of the values that stand in the step; -1 without any."""
+        partitions = await self.partitions_of(series, step.start, step.end, "ASC")
+        return await self._aggregates.greatest_stamp(series, partitions, step)
+
+    async def partitions_of(self, series: Series, start: int, end: int, order: Order) -> list[int]:
         """The partitions that may hold start <= ts < end, in this order."""
         start, end = max(start, 0), min(end, MAX_TS_MS + 1)
         if start >= end:

@@ -1,7 +1,8 @@
 """Deletes in SQLite, and the memory of them: a late write must not bring back what is gone."""
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from edgeferry.core.clock import MICROS_PER_MS, Clock
 from edgeferry.core.merge import Deletion, newest_allowed_for_latest, with_deletion
@@ -27,6 +28,11 @@ REWRITE_LATEST = (
     " SELECT entity, key, ts, stamp, kind, value FROM history"
     " WHERE entity = ? AND key = ? AND ts >= 0 AND ts < ? AND (expires IS NULL OR expires > ?)"
     " ORDER BY ts DESC LIMIT 1"
+)
+GREATEST_STAMP = (
+    "SELECT max(stamp) FROM (SELECT stamp FROM history"
+    " WHERE entity = ? AND key = ? AND ts >= ? AND ts < ? UNION ALL SELECT stamp FROM latest"
+    " WHERE entity = ? AND key = ? AND ts > ? AND ts <= ?)"
 )
 DELETE_ENTITY = (
     "DELETE FROM history WHERE entity = ? AND stamp <= ?",
@@ -61,10 +67,10 @@ class SqliteDeletes:
             keys = self.known.setdefault(entity, {})
             keys[key] = with_deletion(keys.get(key, ()), found)
 
-    def with_new(self, entity: int, keys: Iterable[int], new: Deletion) -> dict[int, Ranges]:
-        """The ranges of these keys once ``new`` stands; nothing is changed yet."""
+    def with_new(self, entity: int, new: Mapping[int, Deletion]) -> dict[int, Ranges]:
+        """The ranges of these keys once the new ones stand; nothing is changed yet."""
         known = self.known.get(entity, {})
-        return {key: with_deletion(known.get(key, ()), new) for key in keys}
+        return {key: with_deletion(known.get(key, ()), one) for key, one in new.items()}
 
     def deleted(self, entity: int, ranges: Mapping[int, Ranges]) -> None:
         """These stand now, durably."""
@@ -99,22 +105,36 @@ def ranges_of(known: Mapping[int, Ranges], key: int) -> Ranges:
     return known.get(key, ()) + known.get(EVERY_KEY, ())
 
 
+class Done(NamedTuple):
+    """What became of one key: the range to remember, and whether its latest value went."""
+
+    deletion: Deletion
+    latest_gone: bool
+
+
 def delete_keys(
-    execute: Execute, entity: int, keys: Sequence[int], delete: TimeseriesDelete, now_ms: int
-) -> list[bool]:
-    """Whether the latest value of each key went; runs in the writer's thread."""
-    gone = []
-    newest = min(delete.start_ts - 1, newest_allowed_for_latest(now_ms) + 1)
-    bounds = (delete.start_ts, delete.end_ts, delete.stamp)
-    for key in keys:
-        execute(DELETE_HISTORY, (entity, key, *bounds))
-        went = False
-        if delete.delete_latest:
-            went = execute(DELETE_LATEST, (entity, key, *bounds)).rowcount > 0
-            if went and delete.rewrite_latest:
-                execute(REWRITE_LATEST, (entity, key, newest, now_ms))
-        gone.append(went)
-    return gone
+    execute: Execute, entity: int, keys: Iterable[int], delete: TimeseriesDelete, now_ms: int
+) -> dict[int, Done]:
+    """Runs in the writer's thread."""
+    return {key: _delete_key(execute, entity, key, delete, now_ms) for key in keys}
+
+
+def _delete_key(
+    execute: Execute, entity: int, key: int, delete: TimeseriesDelete, now_ms: int
+) -> Done:
+    start, end, stamp = delete.start_ts, delete.end_ts, delete.stamp
+    place = (entity, key, start, end)
+    if delete.all_stored:
+        found = execute(GREATEST_STAMP, (*place, *place)).fetchone()[0]
+        stamp = max(stamp, found or 0)
+    execute(DELETE_HISTORY, (*place, stamp))
+    gone = False
+    if delete.delete_latest:
+        gone = execute(DELETE_LATEST, (*place, stamp)).rowcount > 0
+        if gone and delete.rewrite_latest:
+            newest = min(start - 1, newest_allowed_for_latest(now_ms) + 1)
+            execute(REWRITE_LATEST, (entity, key, newest, now_ms))
+    return Done(Deletion(start, end, stamp, delete.delete_latest), gone)
 
 
 def delete_entity(execute: Execute, entity: int, stamp: int) -> None:

@@ -1,19 +1,20 @@
 """Time series in SQLite: history by (entity, key, ts), latest by (entity, key)."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 from edgeferry.core.aggregation import Aggregation, Step
 from edgeferry.core.clock import Clock
 from edgeferry.core.kv import TsEntry
-from edgeferry.core.merge import Deletion, whole_time
+from edgeferry.core.merge import whole_time
 from edgeferry.core.node import TimeseriesWrite
 from edgeferry.core.store import DeletedKey, TimeseriesDelete
 from edgeferry.store.metrics import StoreMetrics
 from edgeferry.store.sqlite_deletes import (
     EVERY_KEY,
     FORGET_OLD,
+    Done,
     Ranges,
     SqliteDeletes,
     delete_entity,
@@ -33,8 +34,6 @@ PURGE = (
     "DELETE FROM history WHERE (entity, key, ts) IN"
     " (SELECT entity, key, ts FROM history WHERE expires <= ? ORDER BY expires LIMIT ?)"
 )
-
-Result = TypeVar("Result")
 
 
 class SqliteTimeseries:
@@ -85,54 +84,55 @@ class SqliteTimeseries:
         """Raises StoreUnavailable, Unstorable (nothing is deleted)."""
         check_delete(delete)
         entity_type, entity_id, names = delete.entity_type, delete.entity_id, delete.keys
-        new = Deletion(delete.start_ts, delete.end_ts, delete.stamp, delete.delete_latest)
         async with self._deleting:
             await self._ids.resolve([_naming(entity_type, entity_id, names)])
             entity = self._ids.entities[entity_type, entity_id]
-            keys = [self._ids.keys[name] for name in names]
-            ranges = self._deletes.with_new(entity, keys, new)
+            keys = {name: self._ids.keys[name] for name in names}
             now = self._clock.now_ms()
-            went = await self._write_delete(
-                entity, ranges, lambda execute: delete_keys(execute, entity, keys, delete, now)
+            done = await self._write_delete(
+                entity, lambda execute: delete_keys(execute, entity, keys.values(), delete, now)
             )
-        gone = [name for name, yes in zip(names, went, strict=True) if yes]
+        gone = [name for name in names if done[keys[name]].latest_gone]
         latest = await self.latest(entity_type, entity_id, gone) if gone else []
         found = {entry.key: entry for entry in latest}
-        return [
-            DeletedKey(name, yes, found.get(name)) for name, yes in zip(names, went, strict=True)
-        ]
+        return [DeletedKey(name, done[keys[name]].latest_gone, found.get(name)) for name in names]
 
     async def delete_entity(self, entity_type: str, entity_id: str, stamp: int) -> None:
         """Raises StoreUnavailable, Unstorable (nothing is deleted)."""
         new = whole_time(stamp)
         check_delete(TimeseriesDelete(entity_type, entity_id, (), new.start, new.end, stamp))
+
         async with self._deleting:
             await self._ids.resolve([_naming(entity_type, entity_id, ())])
             entity = self._ids.entities[entity_type, entity_id]
-            ranges = self._deletes.with_new(entity, (EVERY_KEY,), new)
-            await self._write_delete(
-                entity, ranges, lambda execute: delete_entity(execute, entity, stamp)
-            )
+
+            def work(execute: Execute) -> dict[int, Done]:
+                delete_entity(execute, entity, stamp)
+                return {EVERY_KEY: Done(new, True)}
+
+            await self._write_delete(entity, work)
 
     async def _write_delete(
-        self, entity: int, ranges: Mapping[int, Ranges], work: Callable[[Execute], Result]
-    ) -> Result:
-        """What ``work`` gives; the ranges are remembered with it."""
+        self, entity: int, work: Callable[[Execute], dict[int, Done]]
+    ) -> dict[int, Done]:
+        """What ``work`` gives; its ranges are remembered with it."""
         oldest = self._deletes.forget_old()
 
-        def all_of_it(execute: Execute) -> Result:
-            result = work(execute)
+        def all_of_it(execute: Execute) -> tuple[dict[int, Done], dict[int, Ranges]]:
+            done = work(execute)
+            new = {key: one.deletion for key, one in done.items()}
+            ranges = self._deletes.with_new(entity, new)
             remember(execute, entity, ranges)
             if oldest is not None:
                 execute(FORGET_OLD, (oldest,))
-            return result
+            return done, ranges
 
         job = Job()
         unsaved = self._ids.attach(job)
-        result = await self._writer.run(all_of_it, job)
+        done, ranges = await self._writer.run(all_of_it, job)
         unsaved.saved()
         self._deletes.deleted(entity, ranges)
-        return result
+        return done
 
     async def latest(
         self, entity_type: str, entity_id: str, keys: Sequence[str] | None = None

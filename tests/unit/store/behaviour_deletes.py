@@ -201,6 +201,24 @@ class DeleteBehaviour:
         assert await left(bench, device) == ["newer"]
         assert await latest(bench, device) == [TsEntry("v", T + 2, "newer")]
 
+    @pytest.mark.asyncio
+    async def test_all_that_is_stored_goes_when_asked_whatever_its_stamp(
+        self, bench: Bench
+    ) -> None:
+        device = new_entity_id()
+        ahead: list[Value] = [0, 1.5, "two", 3, 4]
+        await bench.store.timeseries.save(
+            [write(device, T + i, LATER + 100 + i, v=value) for i, value in enumerate(ahead)]
+        )
+        delete = deletion(device, T + 1, T + 9, stamp=STAMP, rewrite=True)._replace(all_stored=True)
+        await bench.store.timeseries.delete(delete._replace(keys=("v", "none")))
+        assert await left(bench, device) == [0]
+        await bench.store.timeseries.save([write(device, T + 3, LATER + 104, v="late")])
+        assert await left(bench, device) == [0]
+        await bench.store.timeseries.save([write(device, T + 3, LATER + 105, v="new")])
+        assert await left(bench, device) == [0, "new"]
+        assert await latest(bench, device) == [TsEntry("v", T + 3, "new")]
+
     @pytest.mark.parametrize("forget", ["no", "ownership", "reopen"])
     @pytest.mark.asyncio
     async def test_a_late_write_does_not_bring_back_what_was_deleted(
