@@ -6,10 +6,11 @@ import click
 
 from edgeferry.core.clock import SystemClock
 from edgeferry.core.errors import InvalidSettings
-from edgeferry.runtime.settings import Settings, load_settings
+from edgeferry.runtime.settings import CassandraSettings, Settings, load_settings
 from edgeferry.tools.move_run import Moved, Mover
 from edgeferry.tools.options import settings_option
 from edgeferry.tools.output import asynchronous, json_option, print_json, print_table
+from edgeferry.tools.shape import SiteShape, store_settings
 
 
 @click.command()
@@ -39,14 +40,14 @@ async def move(
     stay as they are."""
     if to_log is None and to_store is None:
         raise click.UsageError("say what to move: --to-log kafka, --to-store cassandra, or both")
+    settings = load_settings(settings_file)
     overrides = {
         "log.kind": to_log,
         "log.kafka.bootstrap": addresses["kafka"],
         "store.kind": to_store,
         "store.cassandra.contact_points": addresses["cassandra"],
-        "store.cassandra.keyspace": addresses["keyspace"],
+        "store.cassandra.keyspace": addresses["keyspace"] or _usual_keyspace(settings),
     }
-    settings = load_settings(settings_file)
     _check_kinds(settings, to_log, to_store)
     mover = Mover(
         settings_file=settings_file,
@@ -60,6 +61,13 @@ async def move(
         print_json(moved.document())
     else:
         _tell(moved)
+
+
+def _usual_keyspace(settings: Settings) -> str | None:
+    """Of a site whose settings name none: that in which it would have begun."""
+    if settings.store.cassandra != CassandraSettings():
+        return None
+    return store_settings(SiteShape(store="cassandra"), {}, settings.role).cassandra.keyspace
 
 
 def _check_kinds(settings: Settings, to_log: str | None, to_store: str | None) -> None:

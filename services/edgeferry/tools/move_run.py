@@ -1,6 +1,6 @@
 """One move of a site, from the look at it to its new settings."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -72,6 +72,7 @@ class Mover:
         self._say = say
         self._moves_log = target.log.kind != settings.log.kind
         self._moves_store = target.store.kind != settings.store.kind
+        self._progress = settings.data / PROGRESS_FILE
         self._wanted = {topic.name: topic for topic in wanted_topics(target)}
 
     async def run(self, *, dry_run: bool = False) -> Moved:
@@ -84,14 +85,16 @@ class Mover:
                 self._check_same(before, plan)
                 plan = before
             if plan.done is not None:
-                return Moved(self._settings.site, f"moved already: {_start(plan.done)}")
+                return Moved(self._settings.site, f"moved already. {self._next(plan.done)}")
             if self._moves_log:
                 await must_answer(self._target.log.kafka.bootstrap)
             if before is None:
                 await self._check_free(plan)
             if dry_run:
                 return await self._looked_at(plan, log)
-            plan.write(self._settings.data)
+            if before is None:
+                self._progress.unlink(missing_ok=True)
+                plan.write(self._settings.data)
             return await self._move(plan, log, store)
 
     @asynccontextmanager
@@ -214,12 +217,12 @@ class Mover:
                 await store.positions.save(stream, position)
         file = self._write_settings()
         plan.finished(file).write(self._settings.data)
-        (self._settings.data / PROGRESS_FILE).unlink(missing_ok=True)
+        self._progress.unlink(missing_ok=True)
         moved.settings = str(file)
         records = sum(one.records for one in moved.topics.values())
         moved.conclusion = (
             f"copied and compared: {records} records, {sum(moved.rows.values())} rows. "
-            f"{_start(str(file))}"
+            f"{self._next(str(file))}"
         )
         return moved
 
@@ -228,7 +231,7 @@ class Mover:
         told = _Told(self._say)
         rows = self._rows()
         await copy_store(
-            rows=rows, target=target, data=self._settings.data, clock=self._clock, say=told.more
+            rows=rows, target=target, progress=self._progress, clock=self._clock, say=told.more
         )
         self._say("comparing the store")
         return await compare_store(rows=rows, target=target, clock=self._clock)
@@ -267,6 +270,19 @@ class Mover:
                 )
                 await target.reader.commit(group, topic.name, there)
         return sums
+
+    def _next(self, settings_file: str) -> str:
+        return (
+            f"Put {settings_file} in the place of {self._file}, or start the site with `edgeferry "
+            f"site --settings {settings_file}`; never again with the old one. What it leaves in "
+            f"{self._settings.data} may go: {' and '.join(self._left())}"
+        )
+
+    def _left(self) -> Iterator[str]:
+        if self._moves_log:
+            yield f"{LOG_FILE}*"
+        if self._moves_store:
+            yield f"{STORE_FILE}*"
 
     def _write_settings(self) -> Path:
         """The old file's settings with the new log and store. Raises Stop, InvalidSettings."""
@@ -310,7 +326,3 @@ def _must_exist(path: Path) -> None:
             f"there is no {path}: a site that never ran has nothing to move; start it with the "
             "settings that it is to have"
         )
-
-
-def _start(settings_file: str) -> str:
-    return f"Start the site with `edgeferry site --settings {settings_file}`, never with the old"

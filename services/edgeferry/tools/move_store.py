@@ -40,10 +40,10 @@ Counts = Mapping[str, int]
 
 
 class _Progress:
-    """How far each table is, in the data folder."""
+    """How far each table is, in a file."""
 
-    def __init__(self, data: Path) -> None:
-        self._path = data / PROGRESS_FILE
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._after: dict[str, list[int | str]] = {}
         if self._path.exists():
             self._after = orjson.loads(self._path.read_bytes())
@@ -59,28 +59,28 @@ class _Progress:
 
 
 async def copy_store(
-    *, rows: SqliteRows, target: Store, data: Path, clock: Clock, say: Say
+    *, rows: SqliteRows, target: Store, progress: Path, clock: Clock, say: Say
 ) -> None:
-    """``data``: the folder that keeps the progress. ``say``: table and rows copied.
+    """``progress``: the file that keeps how far it is. ``say``: table and rows copied.
 
     Raises StoreUnavailable (call again), Unstorable."""
-    progress = _Progress(data)
+    kept = _Progress(progress)
     timeseries, attributes = target.timeseries, target.attributes
-    async for deletes in rows.deletes(progress.after("deletes")):  # they keep out what is late
+    async for deletes in rows.deletes(kept.after("deletes")):  # they keep out what is late
         for row in deletes:
             await timeseries.delete(_delete(row))
-        say("deletes", progress.reached("deletes", deletes))
-    async for history in rows.history(progress.after("history"), clock.now_ms()):
+        say("deletes", kept.reached("deletes", deletes))
+    async for history in rows.history(kept.after("history"), clock.now_ms()):
         await timeseries.save([_history_write(row, clock.now_ms()) for row in history])
-        say("history", progress.reached("history", history))
-    async for latest in rows.latest(progress.after("latest")):
+        say("history", kept.reached("history", history))
+    async for latest in rows.latest(kept.after("latest")):
         await timeseries.save([_latest_write(row) for row in latest])
-        say("latest", progress.reached("latest", latest))
-    async for saved in rows.attributes(progress.after("attributes")):
+        say("latest", kept.reached("latest", latest))
+    async for saved in rows.attributes(kept.after("attributes")):
         await attributes.save(
             [_attribute_write(row, row.value) for row in saved if row.value is not None]
         )
-        say("attributes", progress.reached("attributes", saved))
+        say("attributes", kept.reached("attributes", saved))
 
 
 def _delete(row: DeleteRow) -> TimeseriesDelete:
@@ -201,11 +201,18 @@ async def _check_attribute(row: AttributeRow, target: Store) -> None:
     _must_equal("attributes", row, f"of {row.scope}", kept, there)
 
 
-def _must_equal(table: str, row: HistoryRow | LatestRow | AttributeRow, where: str, wanted: object, found: object) -> None:
+def _must_equal(
+    table: str,
+    row: HistoryRow | LatestRow | AttributeRow,
+    where: str,
+    wanted: object,
+    found: object,
+) -> None:
     if wanted != found or repr(wanted) != repr(found):  # 1, 1.0 and true are equal, too
         raise Stop(
             f"{table}: key {row.key!r} {where} of {row.entity_type} {row.entity_id} is {found!r} "
-            f"in the target instead of {wanted!r}"
+            f"in the target instead of {wanted!r}: empty the target, delete move.json from the "
+            "data folder, and begin anew"
         )
 
 

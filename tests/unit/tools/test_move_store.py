@@ -1,0 +1,211 @@
+"""A store copied into another one: every row, once, whatever happens on the way."""
+
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from edgeferry.core.clock import ManualClock
+from edgeferry.core.errors import Stop, StoreUnavailable
+from edgeferry.core.ids import new_entity_id
+from edgeferry.core.kv import Scope, Value
+from edgeferry.core.node import AttributesWrite, TimeseriesWrite
+from edgeferry.core.store import Store, TimeseriesDelete
+from edgeferry.store.metrics import NoMetrics
+from edgeferry.store.sqlite import FILE, SqliteStore
+from edgeferry.store.sqlite_rows import PAGE_ROWS, SqliteRows
+from edgeferry.store.sqlite_schema import SCHEMA
+from edgeferry.tools.move_store import compare_store, copy_store, count_store
+
+DEVICE = new_entity_id()
+NOW_MS = 1_700_000_000_000
+VALUES: dict[str, Value] = {
+    "bool": True, "long": -5, "double": 0.1 + 0.2, "whole": 2.0, "text": "1", "json": {"a": [1.0]},
+}  # fmt: skip
+
+
+def write(ts: int, stamp: int = 1, **values: Value) -> TimeseriesWrite:
+    return TimeseriesWrite("DEVICE", DEVICE, ts, stamp, values)
+
+
+@asynccontextmanager
+async def opened(folder: Path, clock: ManualClock) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore(folder=folder, clock=clock, metrics=NoMetrics())
+    await store.start()
+    try:
+        yield store
+    finally:
+        await store.stop()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOW_MS)
+
+
+@pytest_asyncio.fixture
+async def source(tmp_path: Path, clock: ManualClock) -> AsyncIterator[SqliteStore]:
+    async with opened(tmp_path / "source", clock) as store:
+        yield store
+
+
+@pytest_asyncio.fixture
+async def target(tmp_path: Path, clock: ManualClock) -> AsyncIterator[SqliteStore]:
+    async with opened(tmp_path / "target", clock) as store:
+        yield store
+
+
+class World:
+    def __init__(self, folder: Path, clock: ManualClock) -> None:
+        self.clock = clock
+        self.rows = SqliteRows(folder / "source" / FILE)
+        self.progress = folder / "progress.json"
+        self.said: dict[str, int] = {}
+
+    async def copy(self, target: Store) -> None:
+        await copy_store(
+            rows=self.rows, target=target, progress=self.progress, clock=self.clock, say=self._say
+        )
+
+    def _say(self, table: str, count: int) -> None:
+        self.said[table] = self.said.get(table, 0) + count
+
+    async def compare(self, target: Store) -> dict[str, int]:
+        return dict(await compare_store(rows=self.rows, target=target, clock=self.clock))
+
+
+@pytest.fixture
+def world(tmp_path: Path, clock: ManualClock) -> World:
+    return World(tmp_path, clock)
+
+
+async def fill(store: SqliteStore) -> None:
+    await store.timeseries.save(
+        [TimeseriesWrite("DEVICE", DEVICE, NOW_MS - n, 1, VALUES) for n in range(3)]
+    )
+    await store.timeseries.save([write(NOW_MS - 9, expiring=1)._replace(ttl=3600)])
+    await store.timeseries.save([write(NOW_MS, only_latest=1)._replace(history=False)])
+    await store.attributes.save(
+        [AttributesWrite("DEVICE", DEVICE, scope, VALUES, 7, 8, "edge") for scope in Scope]
+    )
+
+
+@pytest.mark.asyncio
+async def test_every_kind_of_value_comes_over(
+    world: World, source: SqliteStore, target: SqliteStore
+) -> None:
+    await fill(source)
+    await world.copy(target)
+    counts = await world.compare(target)
+    assert counts == {"history": 19, "latest": 8, "attributes": 18}
+    assert counts == await count_store(world.rows, world.clock)
+    assert await source.timeseries.latest("DEVICE", DEVICE) == await target.timeseries.latest(
+        "DEVICE", DEVICE
+    )
+
+
+@pytest.mark.asyncio
+async def test_time_to_live_goes_on(world: World, source: SqliteStore, target: SqliteStore) -> None:
+    await source.timeseries.save([write(5, short=1)._replace(ttl=100)])
+    world.clock.advance(40)
+    await world.copy(target)
+    world.clock.advance(59)
+    assert await target.timeseries.history("DEVICE", DEVICE, "short", 0, 10, 10)
+    assert (await world.compare(target))["history"] == 1
+    world.clock.advance(3)
+    assert not await target.timeseries.history("DEVICE", DEVICE, "short", 0, 10, 10)
+    assert (await world.compare(target))["history"] == 0
+
+
+@pytest.mark.asyncio
+async def test_a_late_write_meets_what_was_deleted_before_the_move(
+    world: World, source: SqliteStore, target: SqliteStore
+) -> None:
+    await source.timeseries.save([write(10, stamp=world.clock.now_ms() * 1000, gone=1)])
+    stamp = world.clock.now_ms() * 1000 + 1
+    await source.timeseries.delete(TimeseriesDelete("DEVICE", DEVICE, ["gone"], 0, 20, stamp))
+    await world.copy(target)
+    await target.timeseries.save([write(11, stamp=stamp - 1, gone=2)])
+    assert not await target.timeseries.history("DEVICE", DEVICE, "gone", 0, 20, 10)
+    await target.timeseries.save([write(11, stamp=stamp + 1, gone=3)])
+    assert await target.timeseries.history("DEVICE", DEVICE, "gone", 0, 20, 10)
+
+
+class Failing:
+    """A store's time series that fail after some saves."""
+
+    def __init__(self, store: SqliteStore, saves: int) -> None:
+        self._store = store
+        self._left = saves
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store.timeseries if name != "timeseries" else self, name)
+
+    @property
+    def attributes(self) -> object:
+        return self._store.attributes
+
+    @property
+    def timeseries(self) -> "Failing":
+        return self
+
+    async def save(self, writes: Sequence[TimeseriesWrite]) -> None:
+        if not self._left:
+            raise StoreUnavailable("killed here")
+        self._left -= 1
+        await self._store.timeseries.save(writes)
+
+
+@pytest.mark.asyncio
+async def test_a_copy_that_was_cut_off_goes_on_where_it_was(
+    world: World, source: SqliteStore, target: SqliteStore
+) -> None:
+    await source.timeseries.save([write(n, a=n, b=-n) for n in range(PAGE_ROWS)])
+    with pytest.raises(StoreUnavailable):
+        await world.copy(Failing(target, 1))  # type: ignore[arg-type]
+    assert world.said == {"history": PAGE_ROWS}
+    with pytest.raises(Stop, match="key 'b' at"):
+        await world.compare(target)
+    await world.copy(target)
+    assert world.said == {"history": 2 * PAGE_ROWS, "latest": 2}
+    assert (await world.compare(target))["history"] == 2 * PAGE_ROWS
+
+
+CHANGES: dict[str, Callable[[SqliteStore], object]] = {
+    "key 'long' at 1700000000000": lambda store: store.timeseries.save(
+        [write(NOW_MS, stamp=2, long=-6)._replace(latest=False)]
+    ),
+    "key 'whole' at": lambda store: store.timeseries.save(
+        [write(NOW_MS, stamp=2, whole=2)._replace(latest=False)]
+    ),
+    "key 'text' at 1600000000000": lambda store: store.timeseries.save(
+        [write(1_600_000_000_000, text="more")._replace(latest=False)]
+    ),
+    "latest: key 'bool'": lambda store: store.timeseries.save(
+        [write(NOW_MS + 1, bool=True)._replace(history=False)]
+    ),
+    "attributes: key 'text' of SERVER_SCOPE": lambda store: store.attributes.save(
+        [AttributesWrite("DEVICE", DEVICE, Scope.SERVER, {"text": "2"}, 9, 9, "edge")]
+    ),
+}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("problem", CHANGES)
+async def test_a_difference_is_found_and_named(
+    world: World, source: SqliteStore, target: SqliteStore, problem: str
+) -> None:
+    await fill(source)
+    await world.copy(target)
+    await CHANGES[problem](target)  # type: ignore[misc]
+    with pytest.raises(Stop, match=problem):
+        await world.compare(target)
+
+
+def test_no_table_of_a_store_is_forgotten() -> None:
+    tables = set(re.findall(r"CREATE TABLE (\w+)", SCHEMA))
+    copied = {"deletes", "history", "latest", "attributes", "positions"}
+    assert tables == copied | {"entities", "keys"}, "sqlite_rows and move_store copy each table"
