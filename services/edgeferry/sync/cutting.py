@@ -1,7 +1,6 @@
 """Where to cut an outbox that is full: found by halving, without reading what goes."""
 
 from collections.abc import Awaitable, Callable
-from math import ceil
 from typing import Protocol
 
 from edgeferry.sync.caps import KEEP, Caps, Figures
@@ -36,7 +35,7 @@ async def cut_offset(outbox: Cuttable, caps: Caps, figures: Figures, now_ms: int
 
 async def _by_bytes(outbox: Cuttable, figures: Figures, allowed: float) -> int:
     if not figures.measured:
-        return figures.first + ceil(figures.depth * (1 - allowed / figures.bytes))
+        return figures.end - int(figures.depth * allowed / figures.bytes)
 
     async def fits(offset: int) -> bool:
         return (await outbox.bytes_from(offset, figures.end))[0] <= allowed

@@ -26,7 +26,7 @@ class SampledBytes:
 
     def __init__(self, random: Callable[[], float]) -> None:
         self._random = random
-        self._samples: deque[tuple[int, int]] = deque(maxlen=_SAMPLES)
+        self._means: deque[float] = deque(maxlen=_SAMPLES)
 
     async def between(self, offset: int, end: int, read: ReadAt) -> tuple[int, bool]:
         """Bytes of the records from ``offset`` up to ``end``, and whether they were counted.
@@ -36,21 +36,13 @@ class SampledBytes:
         if count <= 0:
             return 0, True
         if count <= _FEW:
-            whole = await self._sample(offset, read)
-            if whole >= count:
-                size, _ = self._samples.pop()
-                return size, True
-        for _ in range(1 if self._samples else _FIRST_SAMPLES):
-            await self._sample(offset + int(self._random() * count), read)
-        return round(self.mean * count), False
-
-    @property
-    def mean(self) -> float:
-        records = sum(count for _, count in self._samples)
-        return sum(size for size, _ in self._samples) / records if records else 0.0
-
-    async def _sample(self, offset: int, read: ReadAt) -> int:
-        records = await read(offset, _SAMPLE_BYTES)
-        if records:
-            self._samples.append((sum(map(record_bytes, records)), len(records)))
-        return len(records)
+            whole = await read(offset, _SAMPLE_BYTES)
+            if len(whole) >= count:
+                return sum(map(record_bytes, whole[:count])), True
+        for _ in range(1 if self._means else _FIRST_SAMPLES):
+            records = await read(offset + int(self._random() * count), _SAMPLE_BYTES)
+            if records:
+                # A mean of means: a sample of large records has fewer of them, not less weight.
+                self._means.append(sum(map(record_bytes, records)) / len(records))
+        mean = sum(self._means) / len(self._means) if self._means else 0.0
+        return round(mean * count), False

@@ -138,8 +138,8 @@ class Pair:
             await sync.stop()
 
     @asynccontextmanager
-    async def edge_runs(self) -> AsyncIterator[EdgeSync]:
-        sync = EdgeSync(settings=self.edge_settings, parts=self.edge_parts())
+    async def edge_runs(self, parts: EdgeSyncParts | None = None) -> AsyncIterator[EdgeSync]:
+        sync = EdgeSync(settings=self.edge_settings, parts=parts or self.edge_parts())
         await sync.start()
         try:
             yield sync

@@ -318,3 +318,56 @@ def test_missing_settings_are_all_named(pair: Pair) -> None:
         EdgeSync(settings=SyncSettings(), parts=pair.edge_parts())
     for name in ("address", "edge_key", "edge_secret_file"):
         assert name in str(edge.value)
+
+
+@pytest.mark.asyncio
+async def test_a_drop_in_a_running_session_is_told_and_the_session_goes_on(pair: Pair) -> None:
+    """The Cloud counts what it did not get, the Edge the same."""
+    parts = pair.edge_parts()
+    (general, _) = parts.outboxes
+    async with pair.cloud_runs() as cloud:
+        async with pair.edge_runs(parts) as edge:
+            pair.edge.produce("cloud-events", range(20))
+            await until(lambda: edge.status().lanes["cloud-events"].acked == 20)
+            pair.lag = 60_000
+            await until(lambda: "held back" in cloud.health().detail)
+            await until(lambda: general.session is not None and not general.session.open)
+            session = general.session
+            for part in range(3):
+                pair.edge.produce("cloud-events", range(20 + part * 100, 120 + part * 100))
+                await general.drop(90 + part * 100)
+            pair.lag = 0
+            await until(lambda: edge.status().lanes["cloud-events"].acked == 320)
+            assert general.session is session
+            missing = set(range(320)) - set(pair.arrived())
+            # a batch may have been read already when the Cloud held the Edge back
+            assert set(range(120, 290)) <= missing <= set(range(20, 290))
+            assert edge.status().lost == len(missing)
+            assert (await general.figures()).dropped == len(missing)
+        (status,) = await cloud.edges()
+    lanes = {lane.lane: lane.lost for lane in status.lanes}
+    assert lanes["cloud-events"] == len(missing)
+
+
+@pytest.mark.asyncio
+async def test_drops_under_load_lose_only_what_both_sides_count(pair: Pair) -> None:
+    pair.edge_settings = pair.edge_settings.model_copy(update={"batch_bytes": 1024, "in_flight": 2})
+    parts = pair.edge_parts()
+    (general, _) = parts.outboxes
+    async with pair.cloud_runs() as cloud, pair.edge_runs(parts) as edge:
+        await until(lambda: edge.status().connected)
+        for part in range(20):
+            pair.edge.produce("cloud-events", range(part * 200, part * 200 + 200))
+            await asyncio.sleep(0.002)
+            end = (part + 1) * 200
+            await general.drop(end - 40)
+        await until(lambda: edge.status().lanes["cloud-events"].acked == 4000)
+        pair.edge.produce("cloud-events", range(4000, 4010))
+        await until(lambda: edge.status().lanes["cloud-events"].acked == 4010)
+        await general.acked(4010, b"")
+        dropped = (await general.figures()).dropped
+    missing = set(range(4010)) - set(pair.arrived())
+    (status,) = await cloud.edges()
+    (lost,) = [lane.lost for lane in status.lanes if lane.lane == "cloud-events"]
+    assert 0 < len(missing) == lost == dropped
+    assert len(pair.arrived()) == 4010 - lost
