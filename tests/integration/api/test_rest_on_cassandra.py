@@ -105,3 +105,33 @@ async def test_another_devices_values_are_not_mixed_in(
     await store.timeseries.save([TimeseriesWrite("DEVICE", one, T, T * 1000, {"a": 1})])
     answer = await client.get(f"/api/plugins/telemetry/DEVICE/{other}/values/timeseries")
     assert answer.json() == {}
+
+
+@pytest.mark.asyncio
+async def test_values_are_aggregated_and_deleted(store: Store, client: httpx.AsyncClient) -> None:
+    device = new_entity_id()
+    await store.timeseries.save(
+        [
+            TimeseriesWrite("DEVICE", device, T + i * 1000, (T + i) * 1000, {"a": i, "b": i / 2})
+            for i in range(10)
+        ]
+    )
+    path = f"/api/plugins/telemetry/DEVICE/{device}"
+    asked: dict[str, Any] = {"keys": "a,b", "startTs": T, "endTs": T + 10_000}
+
+    async def sums() -> Any:
+        params = {**asked, "agg": "SUM", "interval": 5000, "useStrictDataTypes": "true"}
+        answer = await client.get(f"{path}/values/timeseries", params=params)
+        assert answer.status_code == 200, answer.text
+        return {key: [point["value"] for point in found] for key, found in answer.json().items()}
+
+    assert await sums() == {"a": [10, 35], "b": [5.0, 17.5]}
+    gone = {"keys": "a", "startTs": T + 2000, "endTs": T + 90_000, "rewriteLatestIfDeleted": "true"}
+    answer = await client.delete(f"{path}/timeseries/delete", params=gone)
+    assert (answer.status_code, answer.text) == (200, "")
+    assert await sums() == {"a": [1], "b": [5.0, 17.5]}
+    latest = (await client.get(f"{path}/values/timeseries")).json()
+    assert latest == {
+        "a": [{"ts": T + 1000, "value": "1"}],
+        "b": [{"ts": T + 9000, "value": "4.5"}],
+    }

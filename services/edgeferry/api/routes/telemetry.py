@@ -1,88 +1,53 @@
-"""Time series and attributes, read side (semantics of the field, sections 5.3 and 7.4)."""
+"""Time series and attributes: reading, and deleting of time series (semantics of the field,
+sections 5.3, 5.4 and 7.4)."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Literal, NamedTuple
-from uuid import UUID
+from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from edgeferry.api.answers import json_answer
 from edgeferry.api.context import ApiContext
 from edgeferry.api.errors import BadTelemetryRequest
-from edgeferry.api.routes.documented import TOKEN_WANTED
+from edgeferry.api.routes.documented import TELEMETRY_ERRORS, TOKEN_WANTED
+from edgeferry.api.routes.telemetry_parameters import (
+    DeleteQuery,
+    DeleteRange,
+    Entity,
+    EntityPath,
+    KeysQuery,
+    Range,
+    RangeQuery,
+    WantedKeysQuery,
+    WantedRangeQuery,
+)
+from edgeferry.core.clock import MICROS_PER_MS
+from edgeferry.core.errors import Unstorable
 from edgeferry.core.kv import AttributeEntry, Scope, TsEntry, Value
-from edgeferry.core.message import EntityType
+from edgeferry.core.store import TimeseriesDelete
 
 PREFIX = "/api/plugins/telemetry"
-MAX_KEYS = 256
-MAX_POINTS = 200_000
-"""Of one answer: it is made in memory."""
 
 _QUERIES_AT_ONCE = 8
-_LONG_MAX = 2**63 - 1
 
-Order = Literal["ASC", "DESC"]
-Aggregation = Literal["NONE", "MIN", "MAX", "AVG", "SUM", "COUNT"]
-
-
-class Entity(NamedTuple):
-    type: str
-    id: str
+StrictQuery = Annotated[
+    bool, Query(alias="useStrictDataTypes", description="values in their own types, not as text")
+]
 
 
-def _entity(
-    entity_type: Annotated[EntityType, Path(alias="entityType")],
-    entity_id: Annotated[UUID, Path(alias="entityId")],
-) -> Entity:
-    return Entity(entity_type.value, str(entity_id))
+class Point(BaseModel):
+    ts: int
+    value: Any
 
 
-def _keys(
-    keys: Annotated[str | None, Query(description="comma-separated; all when left out")] = None,
-) -> list[str] | None:
-    """Each once, in the order asked for; None: all."""
-    if not keys:
-        return None
-    found = list(dict.fromkeys(key for key in keys.split(",") if key))
-    if len(found) > MAX_KEYS:
-        raise BadTelemetryRequest(f"keys: {len(found)} of them, at most {MAX_KEYS} at a time")
-    return found or None
-
-
-class Range(NamedTuple):
-    """startTs <= ts < endTs, in ms."""
-
-    start: int
-    end: int
-    limit: int
-    order: Order
-
-
-def _range(
-    start: Annotated[int | None, Query(alias="startTs", ge=0, le=_LONG_MAX)] = None,
-    end: Annotated[int | None, Query(alias="endTs", ge=0, le=_LONG_MAX)] = None,
-    limit: Annotated[int, Query(ge=1, le=MAX_POINTS, description="per key")] = 100,
-    order: Annotated[Order, Query(alias="orderBy")] = "DESC",
-    agg: Annotated[Aggregation, Query(description="NONE is offered")] = "NONE",
-) -> Range | None:
-    """None: latest values are wanted."""
-    if agg != "NONE":
-        raise BadTelemetryRequest(f"agg={agg} is not offered: ask with agg=NONE")
-    if start is None and end is None:
-        return None
-    if start is None or end is None:
-        raise BadTelemetryRequest("startTs and endTs go together: give both, or none for latest")
-    if start > end:
-        raise BadTelemetryRequest(f"startTs {start} is after endTs {end}")
-    return Range(start, end, limit, order)
-
-
-EntityPath = Annotated[Entity, Depends(_entity)]
-KeysQuery = Annotated[list[str] | None, Depends(_keys)]
-RangeQuery = Annotated[Range | None, Depends(_range)]
+class AttributeValue(BaseModel):
+    lastUpdateTs: int
+    key: str
+    value: Any
 
 
 def routes(context: ApiContext) -> APIRouter:
@@ -90,43 +55,91 @@ def routes(context: ApiContext) -> APIRouter:
         prefix=f"{PREFIX}/{{entityType}}/{{entityId}}",
         tags=["telemetry"],
         dependencies=TOKEN_WANTED,
+        responses=TELEMETRY_ERRORS,
     )
+    _add_keys(router, context)
+    _add_values(router, context)
+
+    @router.delete("/timeseries/delete", response_class=Response)
+    async def delete_timeseries(
+        entity: EntityPath, keys: WantedKeysQuery, wanted: DeleteQuery
+    ) -> Response:
+        """Everything stored in the range goes, and what is written late into it stays away."""
+        await _delete(context, entity, keys, wanted)
+        return Response()
+
+    return router
+
+
+def _add_keys(router: APIRouter, context: ApiContext) -> None:
     reads = _Reads(context)
 
-    @router.get("/keys/timeseries")
+    @router.get("/keys/timeseries", response_model=list[str])
     async def timeseries_keys(entity: EntityPath) -> Response:
+        """Keys that have a latest value."""
         return json_answer(list(await context.store.timeseries.keys(*entity)))
 
-    @router.get("/keys/attributes")
+    @router.get("/keys/attributes", response_model=list[str])
     async def attribute_keys(entity: EntityPath) -> Response:
         return json_answer(_names(await reads.attributes(entity, Scope, None)))
 
-    @router.get("/keys/attributes/{scope}")
+    @router.get("/keys/attributes/{scope}", response_model=list[str])
     async def attribute_keys_of_scope(entity: EntityPath, scope: Scope) -> Response:
         return json_answer(_names(await reads.attributes(entity, (scope,), None)))
 
-    @router.get("/values/timeseries")
+
+def _add_values(router: APIRouter, context: ApiContext) -> None:
+    reads = _Reads(context)
+
+    @router.get("/values/timeseries", response_model=dict[str, list[Point]])
     async def timeseries(
-        entity: EntityPath,
-        keys: KeysQuery,
-        wanted: RangeQuery,
-        strict: Annotated[bool, Query(alias="useStrictDataTypes")] = False,
+        entity: EntityPath, keys: KeysQuery, wanted: RangeQuery, strict: StrictQuery = False
     ) -> Response:
+        """Latest values, or those of a range when startTs and endTs are given."""
         if wanted is None:
             return json_answer(await reads.latest(entity, keys, strict))
         if keys is None:
             raise BadTelemetryRequest("keys: name at least one key for a range")
         return json_answer(await reads.history(entity, keys, wanted, strict))
 
-    @router.get("/values/attributes")
+    @router.get("/values/timeseries/history", response_model=dict[str, list[Point]])
+    async def timeseries_history(
+        entity: EntityPath,
+        keys: WantedKeysQuery,
+        wanted: WantedRangeQuery,
+        strict: StrictQuery = False,
+    ) -> Response:
+        return json_answer(await reads.history(entity, keys, wanted, strict))
+
+    @router.get("/values/attributes", response_model=list[AttributeValue])
     async def attributes(entity: EntityPath, keys: KeysQuery) -> Response:
         return json_answer(_attribute_values(await reads.attributes(entity, Scope, keys)))
 
-    @router.get("/values/attributes/{scope}")
+    @router.get("/values/attributes/{scope}", response_model=list[AttributeValue])
     async def attributes_of_scope(entity: EntityPath, scope: Scope, keys: KeysQuery) -> Response:
         return json_answer(_attribute_values(await reads.attributes(entity, (scope,), keys)))
 
-    return router
+
+async def _delete(
+    context: ApiContext, entity: Entity, keys: Sequence[str], wanted: DeleteRange
+) -> None:
+    now = context.clock.now_ms()
+    start, end = wanted.bounds or (0, now)
+    delete = TimeseriesDelete(
+        entity_type=entity.type,
+        entity_id=entity.id,
+        keys=keys,
+        start_ts=start,
+        end_ts=end,
+        stamp=(now + 1) * MICROS_PER_MS - 1,  # not below any other of this millisecond
+        delete_latest=wanted.latest,
+        rewrite_latest=wanted.rewrite,
+        all_stored=True,
+    )
+    try:
+        await context.store.timeseries.delete(delete)
+    except Unstorable as error:
+        raise BadTelemetryRequest(f"nothing can be stored under this name: {error}") from None
 
 
 class _Reads:
@@ -149,18 +162,12 @@ class _Reads:
         self, entity: Entity, keys: list[str], wanted: Range, strict: bool
     ) -> dict[str, list[dict[str, Any]]]:
         """A key without a value in the range is left out."""
-        if len(keys) * wanted.limit > MAX_POINTS:
-            raise BadTelemetryRequest(
-                f"{len(keys)} keys with limit={wanted.limit} could be more than {MAX_POINTS} "
-                f"values: ask for fewer keys or with a smaller limit"
-            )
+        wanted.check_size(keys)
         turns = asyncio.Semaphore(_QUERIES_AT_ONCE)
 
         async def one(key: str) -> Sequence[TsEntry]:
             async with turns:
-                return await self._store.timeseries.history(
-                    *entity, key, wanted.start, wanted.end, wanted.limit, wanted.order
-                )
+                return await self._read(entity, key, wanted)
 
         found = await asyncio.gather(*(one(key) for key in keys))
         return {
@@ -168,6 +175,15 @@ class _Reads:
             for key, entries in zip(keys, found, strict=True)
             if entries
         }
+
+    async def _read(self, entity: Entity, key: str, wanted: Range) -> Sequence[TsEntry]:
+        timeseries = self._store.timeseries
+        if wanted.aggregated is None:
+            return await timeseries.history(
+                *entity, key, wanted.start, wanted.end, wanted.limit, wanted.order
+            )
+        aggregation, steps = wanted.aggregated
+        return await timeseries.aggregate(*entity, key, steps, aggregation)
 
     async def attributes(
         self, entity: Entity, scopes: Iterable[Scope], keys: list[str] | None
