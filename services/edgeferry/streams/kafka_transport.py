@@ -22,6 +22,10 @@ SCHEME = "edgeferry-kafka"
 SESSION_SECONDS = 20.0
 _COMMIT_SECONDS = 1.0
 
+_RETRY_MS = 500
+"""While no broker answers. (aiokafka's 100 ms are hundreds of connections a second from a
+site's Apps.)"""
+
 FETCH_IDLE = (1, 500)
 FETCH_BUSY = (65_536, 4)
 """(bytes, milliseconds): the broker holds a fetch until it has one or the other. Idle,
@@ -97,6 +101,9 @@ class InLoopConsumerThread(driver.AIOKafkaConsumerThread):
         # stock Faust hard-codes 1,500 ms
         consumer._fetch_min_bytes, consumer._fetch_max_wait_ms = FETCH_IDLE
         consumer._fetch_max_bytes = MAX_BATCH_BYTES
+        # nor does it let one choose these: read when the consumer starts, and at each retry
+        consumer._retry_backoff_ms = _RETRY_MS
+        consumer._client._retry_backoff = _RETRY_MS / 1000
         return consumer
 
     async def _commit(self, offsets: Any) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from edgeferry.core.errors import StoreUnavailable
 from edgeferry.core.record import Record
 from edgeferry.log.codec import decode_dead_letter
+from edgeferry.streams.delivery import BatchDelivery
 from edgeferry.streams.runner import Runner
 from tests.integration.streams.beds import Bed, refusal
 from tests.integration.streams.harness import (
@@ -223,6 +224,34 @@ async def test_a_batch_that_never_comes_back_is_no_sign_of_life(
     await bed.drained()
     assert running.health().alive
     await running.stop()
+
+
+async def test_an_app_of_which_a_part_died_is_started_again(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeferry.streams.runner.RESTART_PAUSE_SECONDS", 0.01)
+    failures = [ZeroDivisionError("told to fail")]
+    wait_for_demand = BatchDelivery._wait_for_demand
+
+    async def failing(delivery: BatchDelivery) -> None:
+        await wait_for_demand(delivery)
+        if delivery.deliveries and failures:
+            raise failures.pop()
+
+    async def has_failed() -> bool:
+        return not failures
+
+    monkeypatch.setattr(BatchDelivery, "_wait_for_demand", failing)
+    running = bed.runner(Forward(bed.site))
+    await running.start()
+    await bed.load(0, 1_000, chunk=100)
+    await until(has_failed, 30, "nothing failed")
+    await bed.load(1_000, 2_000, chunk=100)
+    await bed.drained()
+    assert running.health().ready
+    await running.stop()
+    found = await bed.arrived(2_000)
+    assert (found.missing, found.out_of_order) == (0, 0)
 
 
 async def test_faust_keeps_no_account_of_what_was_acknowledged(bed: Bed) -> None:

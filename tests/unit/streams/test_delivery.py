@@ -297,3 +297,22 @@ async def test_a_message_stands_for_its_last_record() -> None:
     (message,) = seen
     found = (message.tp, message.offset, message.timestamp)  # type: ignore[attr-defined]
     assert found == (TP(TOPIC, 0), 6, 7.0)
+
+
+async def test_what_is_done_is_let_go_of_before_it_is_committed() -> None:
+    consumer = Consumer(P0)
+    first, second = await _deliver(consumer, records(0, 5), records(5, 9))
+    first.done = second.done = True
+    (third,) = await _deliver(consumer, records(9, 12))
+    assert list(consumer._batches) == [third]
+    await consumer.commit()
+    assert consumer.commits == [{P0: 9}]
+    assert consumer.done_offset(P0) == 9
+
+
+async def test_lost_records_count_once_however_often_they_are_met() -> None:
+    consumer = Consumer(P0, P1)
+    for position, start in [(10, 15), (10, 15), (12, 15), (15, 15), (10, 20), (25, 20)]:
+        consumer.read_past(P0, position, start)
+    consumer.read_past(P1, 0, 3)
+    assert consumer.lost_records == 10 + 3
