@@ -97,6 +97,11 @@ async def _explained(
 ) -> NotEnrolled:
     code, details = await call.code(), await call.details() or ""
     if "CERTIFICATE_VERIFY_FAILED" in details or "Hostname Verification" in details:
+        if settings.fingerprint:
+            return NotEnrolled(
+                f"the certificate at {settings.address} is not signed by what its fingerprint "
+                "stands for: someone in between, or a chain in the wrong order"
+            )
         return NotEnrolled(
             f"the certificate of {settings.address} is not one that everybody trusts for this "
             "name: give the --fingerprint that the Cloud prints"

@@ -2,6 +2,7 @@
 ``api`` run a part, so that each can have its own Deployment on a cluster."""
 
 import functools
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,7 +25,9 @@ def run_site(
     """Run until a signal; the exit code (``runtime.process``).
 
     announce: called when all services are ready; what it returns is called at the stop."""
-    # All of a site takes a second to import: not for `--help`, nor for a wrong option.
+    # All of a site takes a second to import: not for `--help`, nor for a wrong option; and a
+    # tenth more while the collector looks again and again at what stays anyway.
+    gc.set_threshold(50_000, 20, 100)
     from edgeferry.core.clock import SystemClock
     from edgeferry.runtime.health import HealthBoard
     from edgeferry.runtime.logging import configure_logging
