@@ -10,6 +10,7 @@ from edgeferry.log.kafka_topics import KafkaTopics
 
 class KafkaLog:
     kind: Literal["kafka"] = "kafka"
+    problem = ""
 
     def __init__(self, *, bootstrap: str, replication: int, clock: Clock) -> None:
         self.bootstrap = bootstrap

@@ -106,6 +106,12 @@ class Log(Protocol):
     @property
     def topics(self) -> Topics: ...
 
+    @property
+    def problem(self) -> str:
+        """Why nothing can be written, and what to do; empty while all is well, and where the
+        log is a server that is asked by each call."""
+        ...
+
     def new_writer(self) -> ClosableWriter:
         """A writer of one's own, whose failures concern nobody else."""
         ...

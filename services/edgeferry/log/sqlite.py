@@ -316,6 +316,8 @@ class SqliteLog(SqliteTopics):
             self._known = state
 
     def _publish(self, state: State, appended: Mapping[At, Appended]) -> None:
+        if not self._owner:
+            return  # it looks into the file, where the owner may have written since
         before, self._known = self._known.bounds, state
         changed = {topic for topic, _ in state.bounds.keys() - before.keys()}
         for at, known in before.items():
@@ -324,9 +326,8 @@ class SqliteLog(SqliteTopics):
                 if bounds is None or bounds.place != known.place:
                     self._tails.drop(at)
                 changed.add(at[0])
-        if self._owner:
-            for at, records in appended.items():
-                self._tails.add(at, records)
+        for at, records in appended.items():
+            self._tails.add(at, records)
         self._wake(changed & self._listeners.keys())
 
     def _wake(self, topics: Iterable[str]) -> None:

@@ -12,9 +12,10 @@ FORMAT = 1
 APPLICATION_ID = 0x6564666C  # "edfl"
 OLDEST_SQLITE = (3, 38, 0)
 
-CHECKED_BYTES = 32 * 1024 * 1024
+CHECKED_BYTES = 16 * 1024 * 1024
 """A file up to this size is examined at every start (some 50 ms)."""
-CHECKED_BYTES_AFTER_A_KILL = 256 * 1024 * 1024
+CHECKED_BYTES_AFTER_A_KILL = 128 * 1024 * 1024
+"""Some 0.4 s, more on a slow disk."""
 
 _BUSY_SECONDS = 5.0
 _CHECKPOINT_PAGES = 2_000
@@ -259,8 +260,11 @@ def _no_place(folder: Path, error: OSError) -> LogUnusable:
 
 
 def _at_start(error: sqlite3.Error, path: Path) -> EdgeferryError:
-    """At the start there is somebody to tell who can give rights."""
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF in _FORBIDDEN:
+    """At the start there is somebody who can do something about it."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return LogUnusable(f"{path}: the disk is full: make room on it and start again")
+    if code in _FORBIDDEN:
         return LogUnusable(
             f"cannot write {path} ({error}): choose another data folder or change its permissions"
         )

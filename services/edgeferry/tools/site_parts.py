@@ -32,7 +32,8 @@ log = logging.getLogger(__name__)
 
 
 class LogPart:
-    """The log as a service: it waits out its server's absence by itself, so it is healthy.
+    """The log as a service: it waits out its server's absence by itself, so it is alive, and
+    not ready while its file cannot be written.
 
     topics: made at the start when missing, where the log is this process's own file; those of
     a server are made by `edgeferry topics apply`."""
@@ -53,7 +54,8 @@ class LogPart:
         await self._log.stop()
 
     def health(self) -> Health:
-        return Health(alive=True, ready=True)
+        problem = self._log.problem
+        return Health(alive=True, ready=not problem, detail=problem)
 
 
 class StorePart:

@@ -227,7 +227,7 @@ class Machine(RuleBasedStateMachine):
 
 def test_the_log_is_always_as_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topics_module, "ROWS_PER_TRIM", 3)
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Machine,
         settings=settings(
             max_examples=20,
