@@ -183,6 +183,8 @@ class SqliteLog(SqliteTopics):
         """See ``GroupReader.commit``. Offsets only rise."""
 
         def work(transaction: Transaction) -> None:
+            for partition in offsets:
+                transaction.state.of(topic, partition)
             for partition, offset in offsets.items():
                 transaction.commit(group, topic, partition, offset)
 

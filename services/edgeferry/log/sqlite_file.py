@@ -56,6 +56,11 @@ def meaning_of(error: sqlite3.Error, path: Path) -> EdgeferryError:
             f"{path}: the disk is full: make room on it; nothing that was acknowledged is lost, "
             "and it goes on by itself"
         )
+    if code == sqlite3.SQLITE_BUSY:
+        return LogUnavailable(
+            f"{path}: another process has been writing for {_BUSY_SECONDS:.0f} s: is a tool "
+            "hanging? It goes on by itself once that one ends"
+        )
     if code in _FORBIDDEN:
         return LogUnavailable(
             f"{path} cannot be written ({error}): give this user the right to write in "

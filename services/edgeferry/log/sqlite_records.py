@@ -10,7 +10,7 @@ ROWS_PER_STATEMENT = 256
 prepared statement takes 0.6 KB per row of it, for each partition."""
 
 COLUMNS = 6
-_KNOWN = 10_000
+_KNOWN = 1_000
 _LONG = 255
 
 RecordsTable = str

@@ -195,7 +195,7 @@ def _delete(transaction: Transaction, topics: Sequence[str]) -> None:
     state, execute = transaction.state, transaction.execute
     for name in topics:
         state.topic(name)
-    for name in topics:
+    for name in dict.fromkeys(topics):
         topic = state.topics.pop(name)
         for partition in range(topic.partitions):
             execute(f"DROP TABLE {state.bounds.pop((name, partition)).table}")

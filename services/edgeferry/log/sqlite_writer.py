@@ -41,7 +41,8 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Anything else: runs in the transaction."""
+    """Anything else: runs in the transaction. It must find out what is wrong before it changes
+    anything, for an EdgeferryError that it raises is its caller's alone."""
 
     work: Callable[[Transaction], Any]
     bytes: int = 0

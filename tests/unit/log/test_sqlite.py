@@ -88,6 +88,11 @@ class TestTransactions:
         await log.commit("hop", "in", {0: 3})
         assert await log.committed("hop", "in") == {0: 5}
 
+    async def test_a_commit_with_an_unknown_partition_commits_nothing(self, log: SqliteLog) -> None:
+        with pytest.raises(LogUnavailable, match="in has 1 partitions and no 1"):
+            await log.commit("hop", "in", {0: 5, 1: 5})
+        assert await log.committed("hop", "in") == {}
+
     async def test_an_offset_beyond_the_end_may_be_taken_back(self, log: SqliteLog) -> None:
         await log.append(numbered("in", 0, 3))
         await log.commit("hop", "in", {0: 9})

@@ -181,6 +181,21 @@ class TestFormat:
         assert not (tmp_path / "log.db.new").exists()
 
 
+async def test_a_writer_that_hangs_is_waited_for_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_file, "_BUSY_SECONDS", 0.2)
+    async with opened(tmp_path) as log:
+        await log.ensure([topic("in")])
+        with closing(sqlite3.connect(tmp_path / "log.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(LogUnavailable, match="is a tool hanging"):
+                await log.append(numbered("in", 0, 1))
+            assert numbers_of(log, "in") == []
+        await log.append(numbered("in", 1, 2))
+        assert numbers_of(log, "in") == [1]
+
+
 class TestFullDisk:
     async def test_a_failed_transaction_leaves_nothing_and_the_next_goes_on(
         self, tmp_path: Path
