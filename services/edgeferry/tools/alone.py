@@ -13,7 +13,13 @@ import click
 from edgeferry.core.errors import InvalidSettings
 from edgeferry.runtime.settings import ListenSettings, Settings, load_settings
 from edgeferry.tools.chain_change import RootChain
-from edgeferry.tools.data_folder import DEFAULT_PORTS, PortTaken, belongs_to_up, is_free
+from edgeferry.tools.data_folder import (
+    DEFAULT_PORTS,
+    PortTaken,
+    any_free_port,
+    belongs_to_up,
+    is_free,
+)
 from edgeferry.tools.options import log_option, settings_path, store_option
 from edgeferry.tools.ready import Ready
 from edgeferry.tools.settings_file import write_settings
@@ -69,8 +75,16 @@ def alone_options(role: Role) -> Callable[[F], F]:
             "--host",
             help="Address to listen on; 0.0.0.0 for all.  [default: as before, or 127.0.0.1]",
         ),
-        click.option("--http", type=port, help=f"Port.  [default: as before, or {http}]"),
-        click.option("--mqtt", type=port, help=f"Port.  [default: as before, or {mqtt}]"),
+        click.option(
+            "--http",
+            type=port,
+            help=f"Port; 0 takes a free one and keeps it.  [default: as before, or {http}]",
+        ),
+        click.option(
+            "--mqtt",
+            type=port,
+            help=f"Port; 0 takes a free one and keeps it.  [default: as before, or {mqtt}]",
+        ),
         click.option("--chain", help="Its root chain: a name or a file.  [default: as before]"),
         log_option("--log", "Where its log is."),
         store_option("--store", "Where its values are."),
@@ -100,6 +114,7 @@ class AloneSite:
                 f"{options.data} belongs to `edgeferry up`: choose another folder with --data"
             )
         self.kept = kept_settings(options.data.resolve(), role)
+        self._taken: set[int] = set()
 
     def settings(self) -> Settings:
         """The kept ones, and over them what was asked for; its sync as it was kept.
@@ -126,15 +141,18 @@ class AloneSite:
         return base.model_copy(
             update={
                 "root_chain": self._root_chain().wanted,
-                "http": self._listening(base.http, options.http),
-                "mqtt": self._listening(base.mqtt, options.mqtt),
+                "http": self.listening(base.http, options.http),
+                "mqtt": self.listening(base.mqtt, options.mqtt),
             }
         )
 
-    def _listening(self, before: ListenSettings, port: int | None) -> ListenSettings:
-        return ListenSettings(
-            host=self.options.host or before.host, port=before.port if port is None else port
-        )
+    def listening(self, before: ListenSettings, port: int | None) -> ListenSettings:
+        """port: as asked for; a free one for 0, which is then kept. Raises PortTaken."""
+        host = self.options.host or before.host
+        if port == 0:
+            port = any_free_port(host, self._taken)
+            self._taken.add(port)
+        return ListenSettings(host=host, port=before.port if port is None else port)
 
     def _root_chain(self) -> RootChain:
         asked = self.options.chain

@@ -10,12 +10,12 @@ import click
 
 from edgeferry.core.clock import SystemClock
 from edgeferry.core.errors import InvalidSettings
-from edgeferry.runtime.settings import ListenSettings, Settings, SyncSettings, load_settings
+from edgeferry.runtime.settings import Settings, SyncSettings, load_settings
 from edgeferry.runtime.tls import ensure_dev_authority
 from edgeferry.runtime.tls_pins import split_address
 from edgeferry.tools.alone import AloneOptions, AloneSite, alone_options
 from edgeferry.tools.data_folder import DEFAULT_PORTS, held
-from edgeferry.tools.dialled import dialled
+from edgeferry.tools.dialled import dialled, pinned_fingerprint
 from edgeferry.tools.output import json_option, print_fields, print_json, told_errors
 from edgeferry.tools.ready import Ready
 
@@ -26,7 +26,8 @@ from edgeferry.tools.ready import Ready
     "--sync",
     "sync_port",
     type=click.IntRange(0, 65535),
-    help=f"Port for Edges.  [default: as before, or {DEFAULT_PORTS['sync']}]",
+    help="Port for Edges; 0 takes a free one and keeps it.  "
+    f"[default: as before, or {DEFAULT_PORTS['sync']}]",
 )
 @click.option(
     "--address",
@@ -72,12 +73,9 @@ def cloud(
 def _sync(
     site: AloneSite, kept: SyncSettings, port: int | None, address: str | None
 ) -> SyncSettings:
-    listen = ListenSettings(
-        host=site.options.host or kept.listen.host,
-        port=kept.listen.port if port is None else port,
-    )
+    listen = site.listening(kept.listen, port)
     if address is not None:
-        host, dialled_port = split_address(address, listen.port or DEFAULT_PORTS["sync"])
+        host, dialled_port = split_address(address, listen.port)
         address = f"[{host}]:{dialled_port}" if ":" in host else f"{host}:{dialled_port}"
     return kept.model_copy(
         update={
@@ -109,10 +107,8 @@ def _certificate(
 
 
 def _tell(ready: Ready, file: Path, as_json: bool) -> Callable[[], None]:
-    from edgeferry.tools.dialled import pinned_fingerprint
-
     settings: Settings = load_settings(file)
-    at, fingerprint = dialled(settings.sync, ready.sync), pinned_fingerprint(settings.sync)
+    at, fingerprint = dialled(settings.sync), pinned_fingerprint(settings.sync)
     add = f"edgeferry edges add NAME --settings {file}"
     if as_json:
         print_json(

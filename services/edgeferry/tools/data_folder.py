@@ -135,6 +135,15 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
     return True
 
 
+def any_free_port(host: str, avoid: Container[int] = ()) -> int:
+    """One to keep. Raises PortTaken."""
+    begin = random.Random(os.urandom(8)).choice(_ANYWHERE)
+    for port in range(begin, _LAST_PORT):
+        if port not in avoid and is_free(port, host):
+            return port
+    raise PortTaken(f"no free port between {begin} and {_LAST_PORT} on {host}")
+
+
 def choose_ports(
     asked: Mapping[str, int | None],
     remembered: Mapping[str, int],

@@ -33,11 +33,11 @@ class Enrolment(NamedTuple):
         return " ".join(["edgeferry edge", *options])
 
 
-def dialled(sync: SyncSettings, listening: str = "") -> str:
-    """host:port. ``listening``: where a running Cloud really listens."""
+def dialled(sync: SyncSettings) -> str:
+    """host:port."""
     if sync.address:
         return sync.address
-    port = int(listening.rpartition(":")[2]) if listening else sync.listen.port
+    port = sync.listen.port
     host = socket.gethostname() if sync.listen.host in _ANYWHERE else sync.listen.host
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
