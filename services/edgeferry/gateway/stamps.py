@@ -46,6 +46,7 @@ class StampKeeper(BackgroundService):
         self._stamps = context.stamps
         self._clock = context.clock
         self._admission = context.admission
+        self._most_points = context.limits.keys_per_message
         self._reader = reader
         self._positions = positions
         self._kept = 0
@@ -112,6 +113,7 @@ class StampKeeper(BackgroundService):
         try:
             records = await self._reader.read(self._topic, partition, offset, 1, _READ_MS)
             for record in records:
-                self._stamps.observe(decode_message(record.value).stamp)
+                # its points have the stamps that follow
+                self._stamps.observe(decode_message(record.value).stamp + self._most_points)
         except (OffsetOutOfRange, Undecodable) as error:  # gone, or not ours: nothing to learn
             log.info("%s-%d at %d tells no stamp: %s", self._topic, partition, offset, error)
