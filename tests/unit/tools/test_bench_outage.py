@@ -15,7 +15,7 @@ SAMPLES = [
     sample(3, 91, 50, connected=False),
     sample(4, 95, 80, connected=False, read=None),
     sample(5, 92, 99, connected=False, read=4.0),
-    sample(7, 93, 60, connected=False),
+    sample(7, 93, 120, connected=False),
     sample(8, 94, 20),
     sample(9, 90, 0),
 ]
@@ -25,7 +25,7 @@ def test_before_during_and_after_are_told_apart() -> None:
     found = seen(SAMPLES, begin=2, end=6)
     assert found["outbox"] == {
         "before": {"depth": 3, "bytes": 300, "oldest_seconds": 0.3, "dropped": 0},
-        "during": {"depth": 99, "bytes": 9900, "oldest_seconds": 9.9, "dropped": 0},
+        "during": {"depth": 120, "bytes": 12_000, "oldest_seconds": 12.0, "dropped": 0},
         "after": {"depth": 0, "bytes": 0, "oldest_seconds": 0.0, "dropped": 0},
     }
     assert found["rss_mb"] == {"start": 90, "half": 95, "cut_end": 92, "max": 95, "end": 90}

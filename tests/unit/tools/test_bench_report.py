@@ -17,7 +17,8 @@ from edgeferry.core.record import Record
 from edgeferry.log.codec import encode_message
 from edgeferry.tools.bench import command
 from edgeferry.tools.bench.chain_audit import Audit
-from edgeferry.tools.bench.report import CpuMeter, Report, quantile, side_by_side
+from edgeferry.tools.bench.report import CpuMeter, Report, quantile
+from edgeferry.tools.bench.tables import side_by_side
 
 
 @pytest.mark.parametrize(

@@ -24,21 +24,19 @@ from edgeferry.tools.bench.choices import (
 from edgeferry.tools.bench.crash import CrashPlan, crash
 from edgeferry.tools.bench.cut_link import How
 from edgeferry.tools.bench.e2e import e2e
-from edgeferry.tools.bench.edge_watch import Sample
 from edgeferry.tools.bench.examination import faults
 from edgeferry.tools.bench.hop import HopPlan, hop
 from edgeferry.tools.bench.installation import EMBEDDED, Shape, running
 from edgeferry.tools.bench.outage import OutagePlan, linked, outage
-from edgeferry.tools.bench.report import side_by_side
+from edgeferry.tools.bench.tables import print_lines, print_samples
 from edgeferry.tools.bench.trial import Offer
-from edgeferry.tools.output import asynchronous, json_option, print_json, print_table
+from edgeferry.tools.output import asynchronous, json_option
 from edgeferry.tools.servers import LocalServers, ServerOptions
 
 _KAFKA_PARTITIONS = 12
 _WARMUP = {EMBEDDED: 3.0}
 _SERVERS_WARMUP = 30.0
 """The JVMs compile what is used."""
-_SAMPLES_SHOWN = 16
 
 
 @click.group()
@@ -87,7 +85,7 @@ async def hop_command(
             async with _log(kind, place) as log:
                 plan = HopPlan(log, place, seconds, count)
                 lines.append(await hop(plan, SystemClock()))
-    _print(lines, as_json, head="log")
+    print_lines(lines, as_json, head="log")
 
 
 @contextlib.asynccontextmanager
@@ -136,6 +134,7 @@ async def e2e_command(
     """Devices publish at the Edge by MQTT QoS 1; counted and timed in the Cloud's store."""
     lines = []
     for shape in shapes:
+        _tell(shape)
         offer = Offer(
             rate=None if rate == MAX else float(rate),
             seconds=seconds,
@@ -144,7 +143,7 @@ async def e2e_command(
         with _place(data, shape, shapes) as place:
             async with running(place, devices, _chain(chain_cloud), shape=shape) as installation:
                 lines.append(await e2e(installation, offer, SystemClock()))
-    _print(lines, as_json)
+    print_lines(lines, as_json)
 
 
 @bench.command("crash")
@@ -189,14 +188,17 @@ async def crash_command(
     plan = CrashPlan(rate=rate, seconds=minutes * 60, kills=kills, roles=roles, seed=seed)
     lines = []
     for shape in shapes:
+        _tell(shape)
         with _place(data, shape, shapes) as place:
             async with running(place, devices, _chain(chain_cloud), shape=shape) as installation:
                 lines.append(await crash(installation, plan, SystemClock()))
-    _print(lines, as_json)
+    print_lines(lines, as_json)
     _refuse_faults(lines)
     for line in lines:
         if line["kills"] != kills:
-            raise Stop(f"only {line['kills']} of {kills} kills fell into the time: --minutes")
+            raise Stop(
+                f"only {line['kills']} of {kills} kills fell into the time: give more --minutes"
+            )
 
 
 @bench.command("outage")
@@ -241,14 +243,15 @@ async def outage_command(
     """The link is cut while messages arrive; then it is back, and all of them drain."""
     lines = []
     for shape in shapes:
+        _tell(shape)
         plan = OutagePlan(messages, rate, _warmup(shape, warmup), how)
         with _place(data, shape, shapes) as place:
             async with linked(place, devices, _chain(chain_cloud), shape) as (installation, link):
                 line, samples = await outage(installation, link, plan, SystemClock())
         if not as_json:
-            _print_samples(samples, shape)
+            print_samples(samples, shape.servers)
         lines.append(line)
-    _print(lines, as_json)
+    print_lines(lines, as_json)
     _refuse_faults(lines)
 
 
@@ -273,35 +276,8 @@ def _place(
     return folder(data / shape.servers if data and len(shapes) > 1 else data)
 
 
-def _print(lines: Sequence[Mapping[str, object]], as_json: bool, head: str = "servers") -> None:
-    """A table for people, then a JSON line for each."""
-    if not as_json:
-        columns = (str(lines[0]["name"]), *(str(line[head]) for line in lines))
-        hidden = ("name", head)
-        shown = [{k: v for k, v in line.items() if k not in hidden} for line in lines]
-        print_table(columns, side_by_side(shown))
-    for line in lines:
-        print_json(line)
-
-
-def _print_samples(samples: Sequence[Sample], shape: Shape) -> None:
-    step = max(1, len(samples) // _SAMPLES_SHOWN)
-    print_table(
-        ("seconds", "link", "outbox events", "bytes", "oldest s", "Edge MB", "read ms"),
-        (
-            (
-                sample.seconds,
-                "up" if sample.connected else "down",
-                sample.outbox.depth,
-                sample.outbox.bytes,
-                sample.outbox.oldest_seconds,
-                sample.rss_mb,
-                "no answer" if sample.read_ms is None else sample.read_ms,
-            )
-            for sample in [*samples[::step], *samples[-1:]]
-        ),
-        title=f"The Edge during the outage ({shape.servers})",
-    )
+def _tell(shape: Shape) -> None:
+    _say(f"starting an installation, {shape.servers}, to be measured")
 
 
 def _say(line: str) -> None:

@@ -115,13 +115,14 @@ async def outage(
 async def _until_shown(watch: EdgeWatch) -> None:
     """The metrics follow the outbox by seconds."""
     upto = watch.now + _SHOWN_SECONDS
-    while watch.now < upto and watch.samples[-1].outbox.depth:
+    while watch.now < upto and not (watch.samples and watch.samples[-1].outbox.depth == 0):
         await asyncio.sleep(0.2)
 
 
 def seen(samples: Sequence[Sample], begin: float, end: float) -> dict[str, object]:
     """Figures of an outage from ``begin`` to ``end``; the last sample before it and the last
-    of all stand for before and after."""
+    of all stand for before and after. The outbox is fullest when the Edge is back at its
+    Cloud, which is later than ``end``."""
     before = [sample for sample in samples if sample.seconds <= begin]
     during = [sample for sample in samples if begin < sample.seconds <= end]
     after = [sample for sample in samples if sample.seconds > end]
@@ -129,7 +130,7 @@ def seen(samples: Sequence[Sample], begin: float, end: float) -> dict[str, objec
         return {}
     answered = [sample.read_ms for sample in during if sample.read_ms is not None]
     back = [sample.seconds for sample in after if sample.connected]
-    fullest = max(during, key=lambda sample: sample.outbox.depth)
+    fullest = max([*during, *after], key=lambda sample: sample.outbox.depth)
     return {
         "reconnect_seconds": round(back[0] - end, 1) if back else None,
         "rss_mb": {

@@ -3,7 +3,7 @@ absent, never 0."""
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import psutil
@@ -91,18 +91,3 @@ class Report:
             "cores": os.cpu_count(),
             "load": {"start": self.load_start, "end": machine_load()},
         }
-
-
-def side_by_side(lines: Sequence[Mapping[str, object]]) -> list[tuple[object, ...]]:
-    """A row for each figure that any of the lines has: its name, then its value in each."""
-    flat = [dict(_flat(line)) for line in lines]
-    names = dict.fromkeys(name for line in flat for name in line)
-    return [(name, *(line.get(name, "") for line in flat)) for name in names]
-
-
-def _flat(figures: Mapping[str, object], before: str = "") -> Iterator[tuple[str, object]]:
-    for name, value in figures.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{name}.")
-        else:
-            yield before + name, value
