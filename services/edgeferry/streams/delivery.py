@@ -67,6 +67,14 @@ class Batch:
         return [Span(*tp, begin, self.next_offsets[tp]) for tp, begin in begins.items()]
 
 
+def _record(found: Any) -> Record:
+    """Of a client's own class, which looks alike and is no tuple."""
+    return Record(
+        found.topic, found.partition, found.offset, found.timestamp,
+        found.key, found.value, found.headers,
+    )  # fmt: skip
+
+
 class BatchSchema(faust.Schema[Any, Any]):
     """Keys and batches pass through undecoded: the runner decodes inside its own try."""
 
@@ -169,13 +177,7 @@ class BatchDelivery:
             offset = record.offset
             if offset >= end:
                 ends[tp] = offset + 1
-                fresh.append(
-                    # the client's own record class looks alike and is no tuple
-                    Record(
-                        tp[0], tp[1], offset, record.timestamp,
-                        record.key, record.value, record.headers,
-                    )
-                )  # fmt: skip
+                fresh.append(record if type(record) is Record else _record(record))
             else:
                 below = below or offset < (read[TP(*tp)] or 0)
         if below:

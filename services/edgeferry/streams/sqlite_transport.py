@@ -105,6 +105,7 @@ class Consumer(BatchDelivery, faust_consumer.Consumer):  # type: ignore[misc]
     async def _getmany(
         self, active_partitions: set[TP] | None, timeout: float
     ) -> Mapping[TP, list[Record]]:
+        self._news.clear()  # before the look: what comes after it sets it again
         try:
             found = await self._fetch(active_partitions or set())
         except Later as error:
@@ -112,15 +113,16 @@ class Consumer(BatchDelivery, faust_consumer.Consumer):  # type: ignore[misc]
             await self.sleep(_RETRY_SECONDS)
             return {}
         self._failing = ""
+        # not before all is read: what was read when another partition failed is read again
+        for tp, records in found.items():
+            self._positions[tp] = records[-1].offset + 1
         if not found:
-            # Nothing was awaited since the look, so nothing can have come in between.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), timeout)
         return found
 
     async def _fetch(self, active: set[TP]) -> Mapping[TP, list[Record]]:
         """A batch over the partitions, taking turns in who comes first."""
-        self._news.clear()
         found: dict[TP, list[Record]] = {}
         count, size = MAX_BATCH_RECORDS, MAX_BATCH_BYTES
         self._turns.rotate(-1)
@@ -143,7 +145,6 @@ class Consumer(BatchDelivery, faust_consumer.Consumer):  # type: ignore[misc]
                 continue
             if records:
                 found[tp] = list(records)
-                self._positions[tp] = records[-1].offset + 1
                 count -= len(records)
                 size -= sum(len(record.value or b"") for record in records)
         return found

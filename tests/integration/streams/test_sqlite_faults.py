@@ -145,8 +145,13 @@ async def test_reading_that_fails_for_a_while_is_said_and_goes_on(
 ) -> None:
     monkeypatch.setattr("edgeferry.streams.sqlite_transport._RETRY_SECONDS", 0.2)
 
-    def failing(*args: object) -> Sequence[Record]:
-        raise LogUnavailable("log.db: disk I/O error")
+    assert isinstance(on_sqlite.log, SqliteLog)
+    fetch = on_sqlite.log.fetch
+
+    def failing(topic: str, partition: int, *rest: int) -> Sequence[Record]:
+        if partition == 3:
+            raise LogUnavailable("log.db: disk I/O error")
+        return fetch(topic, partition, *rest)
 
     await on_sqlite.load(0, 1_000)
     running = on_sqlite.runner(Forward(on_sqlite.site))
