@@ -83,10 +83,9 @@ def _check_kinds(settings: Settings, to_log: str | None, to_store: str | None) -
 
 
 def _tell(moved: Moved) -> None:
-    print_table(
-        ("topic", "records", "bytes", "checksum"),
-        ((name, one.records, one.bytes, one.checksum) for name, one in moved.topics.items()),
-    )
+    rows = [(name, *one) for name, one in moved.topics.items() if one.records]
+    if rows:
+        print_table(("topic", "records", "bytes", "checksum"), rows)
     if moved.rows:
         print_table(("table", "rows"), moved.rows.items())
     click.echo(moved.conclusion)

@@ -20,8 +20,8 @@ from edgeferry.store.open import open_store
 from edgeferry.tools.records import stored_records
 from tests.integration.tools.sites import BASE_TS, Sites, edgeferry, run, until
 
-FIRST = range(4_000)
-LATER = range(4_000, 4_500)
+FIRST = range(2_000)
+LATER = range(2_000, 2_300)
 
 
 @pytest.fixture
