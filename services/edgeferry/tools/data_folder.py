@@ -83,10 +83,12 @@ def _held(data: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What a second ``up`` takes up again. ports: by option; chains: by role."""
+    """What a second ``up`` takes up again. ports: by option; chains: by role; password_set:
+    both sites have the administrator's password that lies in the folder."""
 
     ports: Mapping[str, int] = field(default_factory=dict)
     chains: Mapping[str, str] = field(default_factory=dict)
+    password_set: bool = False
 
     @staticmethod
     def read(data: Path) -> "Remembered":
@@ -96,7 +98,11 @@ class Remembered:
             return Remembered()
         try:
             parsed = orjson.loads(path.read_bytes())
-            return Remembered(ports=dict(parsed["ports"]), chains=dict(parsed["chains"]))
+            return Remembered(
+                ports=dict(parsed["ports"]),
+                chains=dict(parsed["chains"]),
+                password_set=bool(parsed.get("password_set")),
+            )
         except (ValueError, TypeError, KeyError) as error:
             raise InvalidSettings(
                 f"{path} is broken ({error}): remove it, ports and chains are then chosen anew"

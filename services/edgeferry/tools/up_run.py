@@ -118,7 +118,8 @@ class Up:
                 await self._servers.apply_topics(settings)
         made = await self._start_sites(plan, made, notes)
         # from now on records stand in the topics of these chains
-        replace(Remembered.read(self._data), chains=wanted).write(self._data)
+        kept = made.password_file is not None
+        replace(Remembered.read(self._data), chains=wanted, password_set=kept).write(self._data)
         await self._until_linked(made.edge.http.port)
         self._made = made
         self._changed()
@@ -218,12 +219,20 @@ class Up:
                 ),
                 log=self._data / "logs" / f"{settings.role}.log",
                 ready_file=ready,
-                env={PASSWORD_VARIABLE: made.password},
+                env=self._password(settings, made),
                 start_timeout=_SITE_START_SECONDS,
                 stop_timeout=60.0,
             ),
             self._clock,
         )
+
+    def _password(self, settings: Settings, made: Demonstration) -> dict[str, str]:
+        """Given where the site may not have it: to compare it would take a tenth of a second,
+        and would undo a change that was made by REST."""
+        accounts = settings.data / "accounts.json"
+        if made.password_file and accounts.exists() and Remembered.read(self._data).password_set:
+            return {}
+        return {PASSWORD_VARIABLE: made.password}
 
     def _line(self, made: Demonstration) -> dict[str, Any]:
         """The ready line (contracts, section 6)."""
