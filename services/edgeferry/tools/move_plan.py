@@ -51,6 +51,9 @@ class Plan:
         document = {"format": _FORMAT, **asdict(self)}
         write_whole(data / FILE, orjson.dumps(document, default=tuple, option=_OPTIONS))
 
+    def has_target_of(self, other: "Plan") -> bool:
+        return (self.log, self.store) == (other.log, other.store)
+
     def finished(self, settings_file: Path) -> "Plan":
         return replace(self, done=str(settings_file))
 

@@ -79,8 +79,10 @@ class Mover:
         """Raises LogUnavailable, StoreUnavailable (start again, it goes on); LogUnusable and
         StoreUnusable when the site runs; Stop."""
         async with self._source() as (log, store):
-            before = read_plan(self._settings.data)
             plan = await self._plan(log, store)
+            before = read_plan(self._settings.data)
+            if before is not None and before.done and not before.has_target_of(plan):
+                before = None  # an earlier move of another part
             if before is not None:
                 self._check_same(before, plan)
                 plan = before
@@ -148,7 +150,7 @@ class Mover:
 
     def _check_same(self, before: Plan, now: Plan) -> None:
         path = self._settings.data / FILE
-        if (before.log, before.store) != (now.log, now.store):
+        if not before.has_target_of(now):
             targets = " and ".join(name for name in (before.log, before.store) if name)
             raise Stop(
                 f"a move to {targets} was begun: go on with that one, or delete what it has "

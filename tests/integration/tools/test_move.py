@@ -138,7 +138,7 @@ async def test_an_edge_with_a_backlog_is_moved_and_all_arrives_in_the_cloud(
 async def test_a_cloud_is_moved_and_takes_every_event_once(
     sites: Sites, target: list[str], kafka: str, topic_prefix: str, options: int | None
 ) -> None:
-    target = target[:options]
+    whole, target = target, target[:options]
     async with sites.running(sites.edge) as http:
         async with sites.running(sites.cloud):
             await sites.publish(http, FIRST)
@@ -148,6 +148,11 @@ async def test_a_cloud_is_moved_and_takes_every_event_once(
         settings = Path(moved["settings"])
         async with sites.running(settings):
             await until_stored(sites, settings, range(LATER.stop))
+        if options:  # the store goes later, alone
+            after = await move(settings, ["--to-store", "cassandra", *whole[6:]])
+            assert (after["topics"], after["rows"]["history"]) == ({}, LATER.stop * 3)
+            async with sites.running(Path(after["settings"])):
+                await until_stored(sites, Path(after["settings"]), range(LATER.stop))
 
     assert moved["rows"].get("history") == (None if options else len(FIRST) * 3)
     reader = KafkaReader(kafka)
