@@ -1,11 +1,15 @@
 """The store port: what a site keeps. Cassandra in the Cloud, SQLite at the Edge."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, Protocol
+from enum import StrEnum
+from typing import Final, Literal, NamedTuple, Protocol
 
 from edgeferry.core.aggregation import Aggregation, Step
-from edgeferry.core.kv import AttributeEntry, Scope, TsEntry
+from edgeferry.core.kv import AttributeEntry, Scope, TsEntry, Value
 from edgeferry.core.node import AttributesPort, TimeseriesPort
+
+DECISIONS_KEPT: Final = 20
+"""About each attribute."""
 
 
 class TimeseriesDelete(NamedTuple):
@@ -92,6 +96,49 @@ class TimeseriesStore(TimeseriesPort, Protocol):
         ...
 
 
+class VersionedAttribute(NamedTuple):
+    """An attribute as a change left it; ``value`` None: deleted. ``event_id``: of the change,
+    for the record."""
+
+    entity_type: str
+    entity_id: str
+    scope: Scope
+    key: str
+    value: Value | None
+    last_update_ts: int
+    version: int
+    origin: str
+    event_id: str = ""
+
+
+class Outcome(StrEnum):
+    """APPLIED: it stands now. LOST: a greater version stands. SAME: this very one stands."""
+
+    APPLIED = "APPLIED"
+    LOST = "LOST"
+    SAME = "SAME"
+
+
+class Decision(NamedTuple):
+    """What became of a change; version and origin of what stands after it."""
+
+    outcome: Outcome
+    version: int
+    origin: str
+
+
+class PastDecision(NamedTuple):
+    """A change that was decided; ``deleted``: it was a delete."""
+
+    version: int
+    origin: str
+    outcome: Outcome
+    decided_ms: int
+    last_update_ts: int
+    deleted: bool
+    event_id: str
+
+
 class AttributesStore(AttributesPort, Protocol):
     """All reads raise StoreUnavailable (Later)."""
 
@@ -103,6 +150,37 @@ class AttributesStore(AttributesPort, Protocol):
         keys: Sequence[str] | None = None,
     ) -> Sequence[AttributeEntry]:
         """Attributes of one scope (all keys when None), sorted by key."""
+        ...
+
+    async def standing(
+        self,
+        entity_type: str,
+        entity_id: str,
+        scope: Scope,
+        keys: Sequence[str] | None = None,
+    ) -> Sequence[VersionedAttribute]:
+        """The same with their versions, the deleted ones among them."""
+        ...
+
+    async def apply(self, changes: Sequence[VersionedAttribute]) -> Sequence[Decision]:
+        """Decide all, in order, by ``core.merge.wins_attribute``; return when durable. What
+        was decided is kept with the attribute, the last ``DECISIONS_KEPT`` of each; repeating
+        a change decides nothing anew. One process applies the changes of a key at a time.
+
+        Raises StoreUnavailable (some may stand), Unstorable (with the change's index; nothing
+        stands)."""
+        ...
+
+    async def decisions(
+        self, entity_type: str, entity_id: str, scope: Scope, key: str
+    ) -> Sequence[PastDecision]:
+        """The last decisions of ``apply`` about an attribute, the newest last."""
+        ...
+
+    async def delete_entity(self, entity_type: str, entity_id: str) -> None:
+        """Forget all attributes and what was decided about them; return when durable.
+
+        Raises StoreUnavailable, Unstorable."""
         ...
 
 

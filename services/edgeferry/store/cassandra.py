@@ -32,7 +32,7 @@ class CassandraStore:
             metrics=metrics,
             cached_keys=tuning.cached_keys,
         )
-        self.attributes = CassandraAttributes(session=self._session)
+        self.attributes = CassandraAttributes(session=self._session, clock=clock)
         self.positions = CassandraPositions(session=self._session, clock=clock)
 
     async def start(self) -> None:

@@ -91,6 +91,15 @@ def only(kind: int, field: bytes) -> bytes:
     return _NULLS_BEFORE[kind] + field + _NULLS_AFTER[kind]
 
 
+def no_value() -> bytes:
+    """All five value columns null."""
+    return _NULL * 5
+
+
+def boolean_field(value: bool) -> bytes:
+    return _TRUE if value else _FALSE
+
+
 def row_head(statement: PreparedStatement) -> bytes:
     """What a row of this statement starts with."""
     query_id: bytes = statement.query_id

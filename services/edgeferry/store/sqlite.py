@@ -77,7 +77,9 @@ class SqliteStore:
             clock=clock,
             metrics=metrics,
         )
-        self.attributes = SqliteAttributes(writer=self._writer, reader=self._reader, ids=self._ids)
+        self.attributes = SqliteAttributes(
+            writer=self._writer, reader=self._reader, ids=self._ids, clock=clock
+        )
         self.positions = SqlitePositions(writer=self._writer, reader=self._reader)
 
     async def start(self) -> None:

@@ -70,6 +70,11 @@ class Unsaved:
             keys.unsaved.pop(key, None)
 
 
+def naming(entity_type: str, entity_id: str, *keys: str) -> TimeseriesWrite:
+    """A write that only names what should have numbers."""
+    return TimeseriesWrite(entity_type, entity_id, 0, 0, dict.fromkeys(keys, 0))
+
+
 class SqliteIds:
     """Numbers are given in memory at once and written with the first rows that use them;
     until that is durable, every job carries them again."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edgeferry.core.kv import Scope, Value
+from edgeferry.core.store import VersionedAttribute
 from edgeferry.store.sqlite_deletes import EVERY_KEY
 from edgeferry.store.sqlite_file import meaning_of, open_for_reading
 from edgeferry.store.sqlite_values import value_of
@@ -58,17 +59,8 @@ class DeleteRow(NamedTuple):
 
 
 class AttributeRow(NamedTuple):
-    """``value`` None: deleted."""
-
     at: After
-    entity_type: str
-    entity_id: str
-    scope: Scope
-    key: str
-    value: Value | None
-    last_update_ts: int
-    version: int
-    origin: str
+    attribute: VersionedAttribute
 
 
 _NAMES = "JOIN entities ON entities.id = t.entity JOIN keys ON keys.id = t.key"
@@ -144,17 +136,16 @@ class SqliteRows:
             yield [
                 AttributeRow(
                     (entity, scope, key),
-                    type_,
-                    id_,
-                    Scope(scope),
-                    name,
-                    None if deleted else value_of(kind, value),
-                    updated,
-                    version,
-                    origin,
+                    VersionedAttribute(
+                        type_,
+                        id_,
+                        Scope(scope),
+                        name,
+                        None if deleted else value_of(kind, value),
+                        *rest,
+                    ),
                 )
                 for entity, scope, key, type_, id_, name, kind, value, deleted, *rest in rows
-                for updated, version, origin in [rest]
             ]
             at = rows[-1][:3]
 

@@ -21,7 +21,7 @@ from edgeferry.store.sqlite_deletes import (
     delete_keys,
     remember,
 )
-from edgeferry.store.sqlite_ids import SqliteIds
+from edgeferry.store.sqlite_ids import SqliteIds, naming
 from edgeferry.store.sqlite_reader import SqliteReader
 from edgeferry.store.sqlite_timeseries_reads import SqliteTimeseriesReads
 from edgeferry.store.sqlite_timeseries_rows import encode
@@ -85,7 +85,7 @@ class SqliteTimeseries:
         check_delete(delete)
         entity_type, entity_id, names = delete.entity_type, delete.entity_id, delete.keys
         async with self._deleting:
-            await self._ids.resolve([_naming(entity_type, entity_id, names)])
+            await self._ids.resolve([naming(entity_type, entity_id, *names)])
             entity = self._ids.entities[entity_type, entity_id]
             keys = {name: self._ids.keys[name] for name in names}
             now = self._clock.now_ms()
@@ -103,7 +103,7 @@ class SqliteTimeseries:
         check_delete(TimeseriesDelete(entity_type, entity_id, (), new.start, new.end, stamp))
 
         async with self._deleting:
-            await self._ids.resolve([_naming(entity_type, entity_id, ())])
+            await self._ids.resolve([naming(entity_type, entity_id)])
             entity = self._ids.entities[entity_type, entity_id]
 
             def work(execute: Execute) -> dict[int, Done]:
@@ -173,8 +173,3 @@ class SqliteTimeseries:
         if now >= self._next_purge:
             self._next_purge = now + PURGE_EVERY_SECONDS
             job.statements.append((PURGE, (self._clock.now_ms(), PURGE_ROWS)))
-
-
-def _naming(entity_type: str, entity_id: str, keys: Sequence[str]) -> TimeseriesWrite:
-    """A write that only names what should have numbers."""
-    return TimeseriesWrite(entity_type, entity_id, 0, 0, dict.fromkeys(keys, 0))

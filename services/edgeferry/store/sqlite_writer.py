@@ -197,7 +197,7 @@ def _insert(execute: Execute, jobs: list[Job]) -> int:
     rows = 0
     for insert, flat in _merged(jobs).items():
         rows += len(flat) // insert.width
-        for sql, chunk in _chunks(insert, flat):
+        for sql, chunk in chunks(insert, flat):
             execute(sql, chunk)
     return rows
 
@@ -212,7 +212,7 @@ def _merged(jobs: list[Job]) -> dict[Insert, list[Cell]]:
     return merged
 
 
-def _chunks(insert: Insert, flat: list[Cell]) -> list[tuple[str, list[Cell]]]:
+def chunks(insert: Insert, flat: list[Cell]) -> list[tuple[str, list[Cell]]]:
     """Full statements, then one of the next power of two, filled up with its last row."""
     width = insert.width
     full = ROWS_PER_STATEMENT * width

@@ -10,7 +10,7 @@ from edgeferry.core.errors import Unstorable
 from edgeferry.core.kv import Value
 from edgeferry.core.merge import MAX_TS_MS
 from edgeferry.core.node import TimeseriesWrite
-from edgeferry.core.store import TimeseriesDelete
+from edgeferry.core.store import TimeseriesDelete, VersionedAttribute
 
 MAX_VALUE_BYTES = 4 * 1024 * 1024
 """Cassandra refuses mutations of half a commit log segment (16 MiB) and slows down long
@@ -112,12 +112,28 @@ def check_writes(writes: Iterable[TimeseriesWrite]) -> None:
         raise Unstorable(f"impossible numbers: ts {ts} ms, stamp {stamp}, ttl {ttl} s", index)
 
 
+def check_entity(entity_type: str, entity_id: str) -> UUID:
+    """Raises Unstorable for a name that none can have."""
+    text_bytes(entity_type, MAX_KEY_BYTES)
+    return entity_uuid(entity_id)
+
+
 def check_delete(delete: TimeseriesDelete) -> None:
     """Raises Unstorable for what no store can hold."""
-    text_bytes(delete.entity_type, MAX_KEY_BYTES)
-    entity_uuid(delete.entity_id)
+    check_entity(delete.entity_type, delete.entity_id)
     for key in delete.keys:
         key_bytes(key)
     numbers = (delete.start_ts, delete.end_ts, delete.stamp)
     if not all(-1 <= number <= MAX_LONG for number in numbers):
         raise Unstorable("impossible numbers: start {} ms, end {} ms, stamp {}".format(*numbers))
+
+
+def check_change(change: VersionedAttribute) -> None:
+    """All but the value. Raises Unstorable for what no store can hold."""
+    check_entity(change.entity_type, change.entity_id)
+    key_bytes(change.key)
+    text_bytes(change.origin, MAX_KEY_BYTES)
+    text_bytes(change.event_id, MAX_KEY_BYTES)
+    check_long(change.last_update_ts)
+    if not 0 <= change.version <= MAX_LONG:
+        raise Unstorable(f"impossible version {change.version}")

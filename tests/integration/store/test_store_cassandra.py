@@ -46,3 +46,11 @@ class TestCassandraStore(StoreBehaviour):
         self, bench: CassandraBench, data: st.DataObject
     ) -> None:
         await self.check_history_and_deletes_in_any_order(bench, data)
+
+    @any_order(examples=25)
+    @given(data=st.data())
+    @pytest.mark.asyncio
+    async def test_changes_of_attributes_in_any_order_end_equal(
+        self, bench: CassandraBench, data: st.DataObject
+    ) -> None:
+        await self.check_changes_in_any_order(bench, data)

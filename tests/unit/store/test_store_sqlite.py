@@ -85,3 +85,11 @@ class TestSqliteStore(StoreBehaviour):
         self, bench: SqliteBench, data: st.DataObject
     ) -> None:
         await self.check_history_and_deletes_in_any_order(bench, data)
+
+    @any_order(examples=200)
+    @given(data=st.data())
+    @pytest.mark.asyncio
+    async def test_changes_of_attributes_in_any_order_end_equal(
+        self, bench: SqliteBench, data: st.DataObject
+    ) -> None:
+        await self.check_changes_in_any_order(bench, data)
