@@ -18,7 +18,7 @@ from edgeferry.core.errors import AlreadyCommitted, EdgeferryError, Later, Stop
 from edgeferry.runtime.service import Health
 from edgeferry.streams.delivery import BatchSchema
 from edgeferry.streams.processor import Processor
-from edgeferry.streams.transport import LogTransport
+from edgeferry.streams.transport import LogConsumer, LogTransport
 from edgeferry.streams.worker import Environment, NodeMetrics, Worker
 
 RESTARTS = 3
@@ -137,7 +137,7 @@ class RunningApp:
             return f"stalled: a batch has not come back for over {HUNG_SECONDS:.0f} s"
         if not self.reading:
             return "waiting for its partitions"
-        consumer = self._app.consumer
+        consumer: LogConsumer = self._app.consumer
         if consumer.lost_records:
             return f"{consumer.lost_records} records were deleted before they were read"
         lag = consumer.lag()
@@ -178,13 +178,14 @@ class RunningApp:
         """Until the App fails."""
         self._deliveries = 0
         self._delivered_at = self._environment.clock.monotonic()
+        consumer: LogConsumer = self._app.consumer
         while not self._failed.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._failed.wait(), LAG_INTERVAL_SECONDS)
-            if self._deliveries != self._app.consumer.deliveries or not self.reading:
-                self._deliveries = self._app.consumer.deliveries
+            if self._deliveries != consumer.deliveries or not self.reading:
+                self._deliveries = consumer.deliveries
                 self._delivered_at = self._environment.clock.monotonic()
-            lag = self._app.consumer.lag() if self.reading else None
+            lag = consumer.lag() if self.reading else None
             if lag is not None:
                 self._metrics.lag(lag)
 

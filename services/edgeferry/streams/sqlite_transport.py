@@ -208,11 +208,13 @@ class Consumer(BatchDelivery, faust_consumer.Consumer):  # type: ignore[misc]
         return not self._failing
 
     def lag(self) -> int | None:
-        """Records that are not done."""
+        """Records that are not done; None while the log does not tell."""
         self._collect_done()
-        return sum(
-            max(self._log.bounds(*tp).end - self.done_offset(tp), 0) for tp in self._assigned
-        )
+        try:
+            ends = {tp: self._log.bounds(*tp).end for tp in self._assigned}
+        except Later:
+            return None
+        return sum(max(end - self.done_offset(tp), 0) for tp, end in ends.items())
 
     async def position(self, tp: TP) -> int | None:
         return self._positions.get(tp)

@@ -22,7 +22,17 @@ class LogTransport(Protocol):
 
 
 class LogConsumer(Protocol):
-    """What the runner asks of an App's consumer beside ``BatchDelivery``."""
+    """What the runner asks of an App's consumer: ``BatchDelivery`` and, per log, the rest."""
+
+    deliveries: int
+    """Batches since it began."""
+
+    lost_records: int
+    """Deleted before they were read."""
+
+    def in_progress(self) -> bool:
+        """The runner has a batch in hand."""
+        ...
 
     def answered_since(self, since_ms: int) -> bool:
         """The log answered a fetch after ``since_ms`` (wall time), or none was needed."""
