@@ -13,7 +13,9 @@ from typing import Any
 
 import httpx
 
-from edgeferry.tools.supervise import die_with_parent, last_lines
+from edgeferry.core.clock import SystemClock
+from edgeferry.tools.ready import Ready
+from edgeferry.tools.supervise import ChildProcess, ChildSpec, die_with_parent, last_lines
 
 _DEADLINE = 90.0
 _POLL = 0.02
@@ -131,3 +133,29 @@ class Ends:
                     assert found == [{"ts": ts, "value": value}]
                     return
                 await asyncio.sleep(_POLL)
+
+
+@asynccontextmanager
+async def started_part(
+    at: Path, *arguments: str, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Ready]:
+    """``site`` or a part of one, once it is ready; ``at``: where its files begin."""
+    file, log = at.with_suffix(".ready"), at.with_suffix(".log")
+    part = ChildProcess(
+        ChildSpec(
+            name=at.name,
+            argv=(sys.executable, "-m", "edgeferry", *arguments, "--ready-file", str(file)),
+            log=log,
+            ready_file=file,
+            env=environment or {},
+            start_timeout=_DEADLINE,
+        ),
+        SystemClock(),
+    )
+    await part.start()
+    try:
+        told = json.loads(file.read_bytes())
+        del told["ready"]
+        yield Ready(**{**told, "services": tuple(told["services"])})
+    finally:
+        await part.stop()

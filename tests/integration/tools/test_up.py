@@ -13,14 +13,18 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+import pytest_asyncio
+from cassandra.cluster import Session
 
 from edgeferry.core.clock import SystemClock
 from edgeferry.core.record import Outgoing
 from edgeferry.log.kafka import KafkaWriter
+from edgeferry.log.kafka_topics import KafkaTopics
 from edgeferry.rules.loader import CHAINS
 from edgeferry.runtime.settings import load_settings
 from edgeferry.store import open_store
 from edgeferry.tools.bench.installation import Installation, running
+from tests.integration.tools import ends
 from tests.integration.tools.ends import Ends, until
 
 DEVICES = 2
@@ -181,3 +185,50 @@ async def test_a_port_that_is_taken_is_named_with_its_option(tmp_path: Path) -> 
     assert f"port {port} is taken: stop what listens there or give another --edge-mqtt" in (
         ended.stderr
     )
+
+
+@pytest_asyncio.fixture
+async def emptied(topic_admin: KafkaTopics, cql: Session) -> AsyncIterator[None]:
+    """``up`` gives its sites their usual names: nothing of them may be there, nor stay."""
+    await _empty(topic_admin, cql)
+    yield
+    await _empty(topic_admin, cql)
+
+
+async def _empty(topic_admin: KafkaTopics, cql: Session) -> None:
+    names = [
+        name for name in await topic_admin.partitions() if name.startswith(("cloud.", "edge."))
+    ]
+    await topic_admin.delete(names)
+    for keyspace in ("edgeferry", "edgeferry_edge"):
+        cql.execute(f"DROP KEYSPACE IF EXISTS {keyspace}")
+
+
+@pytest.mark.asyncio
+@pytest.mark.usefixtures("emptied")
+async def test_servers_that_run_already_are_used_by_their_addresses(
+    tmp_path: Path, kafka: str, cassandra: str
+) -> None:
+    now = SystemClock().now_ms()
+    data = tmp_path / "data"
+    options = (
+        *("--kafka", kafka, "--cassandra", cassandra),
+        *("--edge-log", "kafka", "--edge-store", "cassandra"),
+        *(f"--{name}=0" for name in ("cloud-http", "cloud-mqtt", "sync", "edge-http", "edge-mqtt")),
+    )
+    log = tmp_path / "up.err"
+    async with httpx.AsyncClient() as client:
+        async with ends.running(log, "up", "--data", str(data), *options) as (_, ready):
+            assert (ready["kafka"], ready["cassandra"]) == (kafka, cassandra)
+            assert set(ready["pids"]) == {"edge", "cloud"}
+            site = Ends.of_up(ready)
+            await site.publish(client, {"ts": now, "values": {"temperature": 21.5}})
+            for name in ("cloud", "edge"):
+                await site.until_read(client, "temperature", now, "21.5", name)
+        async with ends.running(log, "up", "--data", str(data)) as (_, ready):
+            assert (ready["kafka"], ready["cassandra"]) == (kafka, cassandra)
+            assert await Ends.of_up(ready).read(client, "temperature") == [
+                {"ts": now, "value": "21.5"}
+            ]
+    assert not (data / "edge" / "log.db").exists()
+    assert not (data / "kafka").exists()
