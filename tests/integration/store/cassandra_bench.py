@@ -1,16 +1,17 @@
 """A store on Cassandra for the tests, with ways to look behind it."""
 
-import asyncio
 from uuid import UUID
 
 from cassandra.cluster import Session
 
 from edgeferry.core.clock import ManualClock
+from edgeferry.core.ids import new_entity_id
 from edgeferry.core.store import Store
 from edgeferry.runtime.settings import CassandraSettings
 from edgeferry.store.cassandra import CassandraStore
 from edgeferry.store.cassandra_session import Tuning
-from tests.unit.store.bench import DEVICE, T
+from tests.integration.store.waiting import until
+from tests.unit.store.bench import DEVICE, T, all_history, write
 
 COLUMNS = ("bool_v", "str_v", "long_v", "dbl_v", "json_v")
 
@@ -60,8 +61,14 @@ class CassandraBench:
         await self.store.start()
 
     async def age(self, seconds: int) -> None:
-        # the server's own clock decides, in whole seconds
-        await asyncio.sleep(seconds + 1)
+        # the server's own clock decides: what is written now goes last
+        probe = new_entity_id()
+        await self.store.timeseries.save([write(probe, ttl=seconds, v=1)])
+
+        async def gone() -> bool:
+            return not await all_history(self.store, probe, "v")
+
+        await until(gone)
 
     async def history_columns(self, entity_id: str, key: str, ts: int) -> list[str]:
         partitions = [

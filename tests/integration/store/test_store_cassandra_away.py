@@ -3,8 +3,7 @@
 import asyncio
 import os
 import signal
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -14,16 +13,17 @@ from edgeferry.core.clock import SystemClock
 from edgeferry.core.errors import StoreUnavailable
 from edgeferry.core.ids import new_entity_id
 from edgeferry.core.kv import Scope, TsEntry
-from edgeferry.core.node import AttributesWrite
-from edgeferry.core.store import Position
+from edgeferry.core.node import AttributesWrite, TimeseriesWrite
+from edgeferry.core.store import Position, Store
 from edgeferry.runtime.settings import CassandraSettings
 from edgeferry.store.cassandra import CassandraStore
 from edgeferry.store.cassandra_session import Tuning
 from edgeferry.store.metrics import NoMetrics
 from edgeferry.tools.servers import LocalServer, LocalServers, ServerOptions
+from tests.integration.store.waiting import DEADLINE_SECONDS, until
 from tests.unit.store.bench import DEVICE, STAMP, T, all_history, write
 
-BACK_WITHIN_SECONDS = 20.0
+BACK_OFF_SECONDS = 0.05
 
 
 @pytest_asyncio.fixture
@@ -34,17 +34,61 @@ async def server(tmp_path: Path) -> AsyncIterator[LocalServer]:
     await made.stop()
 
 
-async def until_it_works(call: Callable[[], Awaitable[None]]) -> float:
-    """Repeat as a runner does; the seconds until it worked."""
-    begun = time.monotonic()
-    while True:
-        try:
-            await call()
-        except StoreUnavailable:
-            assert time.monotonic() - begun < BACK_WITHIN_SECONDS
-            await asyncio.sleep(0.1)
-        else:
-            return time.monotonic() - begun
+async def answers(store: Store) -> bool:
+    try:
+        await store.ping()
+    except StoreUnavailable:
+        return False
+    return True
+
+
+class Saving:
+    """One caller that repeats a batch until it is taken, as the runner does."""
+
+    def __init__(self, store: Store, devices: list[str]) -> None:
+        self.saved = 0
+        self.refused = 0
+        self._store = store
+        self._devices = devices
+        self._changed = asyncio.Condition()
+        self._stopping = False
+
+    async def run(self) -> None:
+        while not self._stopping:
+            try:
+                await self._store.timeseries.save(self._batch(self.saved))
+            except StoreUnavailable:
+                self.refused += 1
+                await asyncio.sleep(BACK_OFF_SECONDS)
+            else:
+                self.saved += 1
+            async with self._changed:
+                self._changed.notify_all()
+
+    def stop(self) -> None:
+        self._stopping = True
+
+    async def until_saved(self, more: int) -> None:
+        goal = self.saved + more
+        await self._until(lambda: self.saved >= goal)
+
+    async def until_refused(self, more: int) -> None:
+        goal = self.refused + more
+        await self._until(lambda: self.refused >= goal)
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(DEADLINE_SECONDS), self._changed:
+            await self._changed.wait_for(condition)
+
+    def _batch(self, number: int) -> list[TimeseriesWrite]:
+        return [
+            write(device, T + number // 2, STAMP + number, v=value_of(number))
+            for device in self._devices
+        ]
+
+
+def value_of(number: int) -> int | str:
+    return number if number % 3 else "text"
 
 
 @pytest.mark.asyncio
@@ -61,53 +105,22 @@ async def test_a_killed_or_frozen_server_is_used_again_when_it_returns(
     )
     await store.start()
     devices = [new_entity_id() for _ in range(20)]
-    saved: list[int] = []
-    stopping = asyncio.Event()
-    refusals = 0
-
-    async def save_all() -> None:
-        """One caller that repeats a batch until it is taken, as the runner does."""
-        nonlocal refusals
-        number = 0
-        while not stopping.is_set():
-            batch = [
-                write(device, T + number // 2, STAMP + number, v=number if number % 3 else "text")
-                for device in devices
-            ]
-            try:
-                await store.timeseries.save(batch)
-            except StoreUnavailable:
-                refusals += 1
-                await asyncio.sleep(0.05)
-            else:
-                saved.append(number)
-                number += 1
-
-    async def progress() -> None:
-        """Ten more batches are taken."""
-        goal = len(saved) + 10
-        async with asyncio.timeout(BACK_WITHIN_SECONDS):
-            while len(saved) < goal:
-                await asyncio.sleep(0.02)
-
-    saving = asyncio.create_task(save_all())
-    await progress()
+    saving = Saving(store, devices)
+    task = asyncio.create_task(saving.run())
+    await saving.until_saved(10)
 
     pid = server.pid
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
     try:
-        while refusals == 0:
-            await asyncio.sleep(0.05)
+        await saving.until_refused(1)
     finally:
         os.kill(pid, signal.SIGCONT)
-    await progress()
+    await saving.until_saved(10)
 
-    before = refusals
     os.kill(pid, signal.SIGKILL)
     await server.wait()
-    while refusals < before + 3:
-        await asyncio.sleep(0.05)
+    await saving.until_refused(3)
     with pytest.raises(StoreUnavailable):
         await store.timeseries.latest(DEVICE, devices[0])
     with pytest.raises(StoreUnavailable):
@@ -119,13 +132,12 @@ async def test_a_killed_or_frozen_server_is_used_again_when_it_returns(
     with pytest.raises(StoreUnavailable):
         await store.ping()
     await server.start()
-    assert await until_it_works(store.ping) < 10
-    await progress()
-    stopping.set()
-    await saving
+    await until(lambda: answers(store))
+    await saving.until_saved(10)
+    saving.stop()
+    await task
 
-    last = saved[-1]
-    expected = {T + number // 2: (number if number % 3 else "text") for number in range(last + 1)}
+    expected = {T + number // 2: value_of(number) for number in range(saving.saved)}
     for device in devices:
         entries = await all_history(store, device, "v")
         assert entries == [TsEntry("v", ts, value) for ts, value in expected.items()]
