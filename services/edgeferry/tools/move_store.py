@@ -15,8 +15,8 @@ import orjson
 from edgeferry.core.clock import Clock
 from edgeferry.core.errors import Stop
 from edgeferry.core.merge import MAX_TS_MS
-from edgeferry.core.node import AttributesWrite, TimeseriesWrite
-from edgeferry.core.store import Store, TimeseriesDelete
+from edgeferry.core.node import TimeseriesWrite
+from edgeferry.core.store import Store, TimeseriesDelete, VersionedAttribute
 from edgeferry.store.sqlite_rows import (
     After,
     AttributeRow,
@@ -76,7 +76,7 @@ async def copy_store(
         await timeseries.save([_latest_write(row) for row in latest])
         say("latest", kept.reached("latest", latest))
     async for saved in rows.attributes(kept.after("attributes")):
-        await attributes.save([_attribute_write(row) for row in saved])
+        await attributes.apply([row.attribute for row in saved])
         say("attributes", kept.reached("attributes", saved))
 
 
@@ -102,23 +102,6 @@ def _history_write(row: HistoryRow, now_ms: int) -> TimeseriesWrite:
 def _latest_write(row: LatestRow) -> TimeseriesWrite:
     return TimeseriesWrite(
         row.entity_type, row.entity_id, row.ts, row.stamp, {row.key: row.value}, history=False
-    )
-
-
-def _attribute_write(row: AttributeRow) -> AttributesWrite:
-    if row.value is None:  # left out, an older value could come back
-        raise Stop(
-            f"attribute {row.key!r} of {row.entity_type} {row.entity_id} is deleted, and the port "
-            "of attributes knows no delete: nothing more is copied"
-        )
-    return AttributesWrite(
-        row.entity_type,
-        row.entity_id,
-        row.scope,
-        {row.key: row.value},
-        row.last_update_ts,
-        row.version,
-        row.origin,
     )
 
 
@@ -197,15 +180,16 @@ async def _check_latest(row: LatestRow, target: Store) -> None:
 
 
 async def _check_attribute(row: AttributeRow, target: Store) -> None:
-    found = await target.attributes.attributes(row.entity_type, row.entity_id, row.scope, [row.key])
-    there = [(entry.value, entry.last_update_ts, entry.version) for entry in found]
-    kept = (row.value, row.last_update_ts, row.version)
-    _must_equal("attributes", row, f"of {row.scope}", [kept], there)
+    wanted = row.attribute
+    entity_type, entity_id, scope, key, *_ = wanted
+    found = await target.attributes.standing(entity_type, entity_id, scope, [key])
+    there = [one._replace(event_id="") for one in found]
+    _must_equal("attributes", wanted, f"of {scope}", [wanted], there)
 
 
 def _must_equal(
     table: str,
-    row: HistoryRow | LatestRow | AttributeRow,
+    row: HistoryRow | LatestRow | VersionedAttribute,
     where: str,
     wanted: object,
     found: object,

@@ -61,7 +61,7 @@ def test_a_name_or_token_that_is_taken_is_refused_and_nothing_changes(path: Path
     first = add_device(path, "pump-1", token="mine")
     with pytest.raises(InvalidSettings, match="there is a device named 'pump-1'"):
         add_device(path, "pump-1")
-    with pytest.raises(InvalidSettings, match="'pump-1' in .* has this token"):
+    with pytest.raises(InvalidSettings, match=r"'pump-1' in .* has this token"):
         add_device(path, "pump-2", token="mine")
     with pytest.raises(InvalidSettings, match="without spaces"):
         add_device(path, "pump-2", token="a/b")

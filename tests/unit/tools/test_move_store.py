@@ -13,7 +13,7 @@ from edgeferry.core.errors import Stop, StoreUnavailable
 from edgeferry.core.ids import new_entity_id
 from edgeferry.core.kv import Scope, Value
 from edgeferry.core.node import AttributesWrite, TimeseriesWrite
-from edgeferry.core.store import Store, TimeseriesDelete
+from edgeferry.core.store import Store, TimeseriesDelete, VersionedAttribute
 from edgeferry.store.metrics import NoMetrics
 from edgeferry.store.sqlite import FILE, SqliteStore
 from edgeferry.store.sqlite_rows import PAGE_ROWS, SqliteRows
@@ -108,6 +108,18 @@ async def test_every_kind_of_value_comes_over(
 
 
 @pytest.mark.asyncio
+async def test_an_older_attribute_meets_what_was_deleted_before_the_move(
+    world: World, source: SqliteStore, target: SqliteStore
+) -> None:
+    gone = VersionedAttribute("DEVICE", DEVICE, Scope.SERVER, "gone", None, 7, 8, "edge")
+    await source.attributes.apply([gone])
+    await world.copy(target)
+    assert (await world.compare(target))["attributes"] == 1
+    await target.attributes.apply([gone._replace(value="back", version=7)])
+    assert not await target.attributes.attributes("DEVICE", DEVICE, Scope.SERVER)
+
+
+@pytest.mark.asyncio
 async def test_time_to_live_goes_on(world: World, source: SqliteStore, target: SqliteStore) -> None:
     await source.timeseries.save([write(5, short=1)._replace(ttl=100)])
     world.clock.advance(40)
@@ -167,7 +179,7 @@ async def test_a_copy_that_was_cut_off_goes_on_where_it_was(
     with pytest.raises(StoreUnavailable):
         await world.copy(Failing(target, 1))  # type: ignore[arg-type]
     assert world.said == {"history": PAGE_ROWS}
-    with pytest.raises(Stop, match="key 'b' at"):
+    with pytest.raises(Stop, match="key '[ab]' at 0"):
         await world.compare(target)
     await world.copy(target)
     assert world.said == {"history": 2 * PAGE_ROWS, "latest": 2}
