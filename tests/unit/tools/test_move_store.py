@@ -179,7 +179,7 @@ async def test_a_copy_that_was_cut_off_goes_on_where_it_was(
     with pytest.raises(StoreUnavailable):
         await world.copy(Failing(target, 1))  # type: ignore[arg-type]
     assert world.said == {"history": PAGE_ROWS}
-    with pytest.raises(Stop, match="key '[ab]' at 0"):
+    with pytest.raises(Stop, match=r"key '[ab]' at 0"):
         await world.compare(target)
     await world.copy(target)
     assert world.said == {"history": 2 * PAGE_ROWS, "latest": 2}
