@@ -60,9 +60,11 @@ def _examples(line: Mapping[str, Any]) -> list[str]:
     password = line["admin"]["password_file"]
     shown = f"$(cat {password})" if password else f"${PASSWORD_VARIABLE}"
     username = line["admin"]["username"]
-    publish = (
+    value = "'{\"temperature\": 21.5}'"
+    publish = f"curl -d {value} http://{line['edge']['http']}/api/v1/{device['token']}/telemetry"
+    by_mqtt = (
         f"mosquitto_pub -h {mqtt_host} -p {mqtt_port} -u {device['token']} -q 1 "
-        "-t v1/devices/me/telemetry -m '{\"temperature\": 21.5}'"
+        f"-t v1/devices/me/telemetry -m {value}"
     )
     login = (
         f"TOKEN=$(curl -s http://{cloud}/api/auth/login -H 'Content-Type: application/json' "
@@ -74,7 +76,7 @@ def _examples(line: Mapping[str, Any]) -> list[str]:
         '/values/timeseries?keys=temperature\' -H "X-Authorization: Bearer $TOKEN"; echo'
     )
     return [
-        f"Publish at the Edge:\n  {publish}",
+        f"Publish at the Edge, by HTTP or MQTT:\n  {publish}\n  {by_mqtt}",
         "Read in the Cloud (a value of null: nothing has come yet, ask again in a moment):",
         f"  {login}\n  {read}",
     ]
