@@ -16,12 +16,14 @@ from edgeferry.log.schemas import newest_id
 from edgeferry.rules.loader import load_chain
 from edgeferry.rules.processor import input_topics
 from edgeferry.sync.lanes import UP
-from edgeferry.tools.bench.installation import running
+from edgeferry.tools.bench.installation import Shape, running
 from tests.integration.tools.two_ends import BASE_TS, Address, Load, TwoEnds, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 DEVICES = 3
+ON_KAFKA = Shape(edge_log="kafka")
+"""Both logs are looked into with Kafka's own clients."""
 CHAIN_TOPICS = [
     *input_topics("edge", load_chain("edge_root", "edge"), root=True),
     *input_topics("cloud", load_chain("cloud_root", "cloud"), root=True),
@@ -33,7 +35,10 @@ UNKNOWN_SCHEMA = struct.pack(">bI", 0, 4_000_000_000) + b"of a later version"
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def ends(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TwoEnds]:
     data = tmp_path_factory.mktemp("outages") / "data"
-    async with httpx.AsyncClient() as client, running(data, DEVICES, ()) as installation:
+    async with (
+        httpx.AsyncClient() as client,
+        running(data, DEVICES, (), shape=ON_KAFKA) as installation,
+    ):
         yield TwoEnds(installation, client)
 
 
