@@ -126,7 +126,12 @@ async def test_values_are_aggregated_and_deleted(store: Store, client: httpx.Asy
         return {key: [point["value"] for point in found] for key, found in answer.json().items()}
 
     assert await sums() == {"a": [10, 35], "b": [5.0, 17.5]}
-    gone = {"keys": "a", "startTs": T + 2000, "endTs": T + 90_000, "rewriteLatestIfDeleted": "true"}
+    gone: dict[str, Any] = {
+        "keys": "a",
+        "startTs": T + 2000,
+        "endTs": T + 90_000,
+        "rewriteLatestIfDeleted": "true",
+    }
     answer = await client.delete(f"{path}/timeseries/delete", params=gone)
     assert (answer.status_code, answer.text) == (200, "")
     assert await sums() == {"a": [1], "b": [5.0, 17.5]}
