@@ -16,7 +16,7 @@ from typing import Any, cast
 import faust
 from faust.types import TP, ConsumerMessage
 
-from edgeferry.core.record import Record, Span
+from edgeferry.core.record import Record, Span, clean_headers
 
 MAX_BATCH_RECORDS = 500
 MAX_BATCH_BYTES = 4_000_000
@@ -71,7 +71,7 @@ def _record(found: Any) -> Record:
     """Of a client's own class, which looks alike and is no tuple."""
     return Record(
         found.topic, found.partition, found.offset, found.timestamp,
-        found.key, found.value, found.headers,
+        found.key, found.value, clean_headers(found.headers),
     )  # fmt: skip
 
 

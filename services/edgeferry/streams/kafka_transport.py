@@ -15,6 +15,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode.utils.futures import maybe_async
 
+from edgeferry.log.kafka_headers import read_any_headers
 from edgeferry.streams.delivery import MAX_BATCH_BYTES, MAX_BATCH_RECORDS, BatchDelivery
 from edgeferry.streams.producer import NoProducer
 
@@ -51,6 +52,7 @@ class KafkaTransport:
 
     def register(self) -> None:
         """See ``LogTransport.register``."""
+        read_any_headers()
         drivers.TRANSPORTS.aliases[SCHEME] = f"{__name__}:Transport"
 
     def app_settings(self, group: str) -> Mapping[str, Any]:
@@ -127,6 +129,8 @@ class InLoopConsumerThread(driver.AIOKafkaConsumerThread):
 
 class Consumer(BatchDelivery, driver.Consumer):  # type: ignore[misc]
     """The consumer group member of one App."""
+
+    logger = logging.getLogger("faust")  # for what Faust says of it, such as that it starts
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

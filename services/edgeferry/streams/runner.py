@@ -232,6 +232,8 @@ class RunningApp:
 class _NoTables(TableManager):
     """Stock Faust waits a second for tables, of which there are none."""
 
+    logger = logging.getLogger("faust")  # for what Faust says of it, such as that it starts
+
     async def on_start(self) -> None:
         await self._update_channels()
         await self.recovery.start()
@@ -241,6 +243,8 @@ def _build_app(
     processor: Processor, transport: LogTransport, fail: Callable[[BaseException], None]
 ) -> Any:
     class App(faust.App):
+        logger = logging.getLogger("faust")  # for what Faust says of it, such as that it starts
+
         def _crash(self, reason: BaseException) -> None:
             # also what a part of the App does to it when a task of its own raised
             super()._crash(reason)

@@ -58,6 +58,8 @@ class SqliteTransport:
 class Consumer(BatchDelivery, faust_consumer.Consumer):  # type: ignore[misc]
     """Reads the log for one App."""
 
+    logger = logging.getLogger("faust")  # for what Faust says of it, such as that it starts
+
     fetch_seconds = IDLE_SECONDS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -1,6 +1,7 @@
 """One run of a whole installation: what ``edgeferry up`` does between start and stop."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -14,7 +15,7 @@ import orjson
 
 from edgeferry.api.accounts import ADMIN_USERNAME
 from edgeferry.core.clock import Clock
-from edgeferry.core.errors import InvalidSettings
+from edgeferry.core.errors import InvalidSettings, Later
 from edgeferry.runtime.settings import Settings
 from edgeferry.tools.chain_change import RootChain
 from edgeferry.tools.data_folder import (
@@ -126,7 +127,8 @@ class Up:
         self._tell(made)
         for settings in made.sites:
             if not chains[settings.role].changed:
-                await self._tell_unread(chains[settings.role], settings)
+                with contextlib.suppress(Later):  # it was only to be told
+                    await self._tell_unread(chains[settings.role], settings)
 
     def _root_chains(self, remembered: Remembered) -> dict[Role, RootChain]:
         return {

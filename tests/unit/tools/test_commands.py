@@ -213,3 +213,20 @@ def test_a_site_on_sqlite_does_not_run_in_parts(edge: str, command: tuple[str, .
 def test_a_log_on_kafka_is_not_enough_for_parts_that_share_a_store(edge: str) -> None:
     said = part(edge, "api", EDGEFERRY_LOG__KIND="kafka")
     assert "(store.kind is sqlite: set cassandra)" in said
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("edgeferry.__main__", "asyncio edgeferry.runtime pydantic yaml"),
+        ("edgeferry.tools.up", "aiokafka confluent_kafka cassandra faust fastapi grpc psutil rich"),
+        ("edgeferry.tools.site_command", "faust fastapi grpc uvicorn"),
+        ("edgeferry.tools.site", "confluent_kafka cassandra psutil edgeferry.tools.servers"),
+    ],
+)
+def test_a_command_imports_only_what_it_needs(module: str, unwanted: str) -> None:
+    program = f"import {module}, sys; print([m for m in {unwanted.split()} if m in sys.modules])"
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert found.stdout == "[]\n"
