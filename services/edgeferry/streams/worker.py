@@ -210,19 +210,9 @@ class Worker:
             chain=self._processor.chain,
             node=self._processor.node,
             error_class=type(error).__name__,
-            error_text=_text(error)[:_ERROR_TEXT_CHARS],
+            error_text=str(error)[:_ERROR_TEXT_CHARS],
             first_failure=first_try_ms,
             last_failure=self._environment.clock.now_ms(),
             attempts=attempts,
         )
-        try:
-            value = encode_dead_letter(letter)
-        except Exception:  # of one record: no reason to stop at it for good
-            log.exception("%s: a dead letter is kept without its headers", self._processor.name)
-            value = encode_dead_letter(letter._replace(headers=()))
-        return Outgoing(self._dead_topic, record.key, value)
-
-
-def _text(error: Exception) -> str:
-    """That can be encoded, whatever part of a record it quotes."""
-    return str(error).encode(errors="backslashreplace").decode()
+        return Outgoing(self._dead_topic, record.key, encode_dead_letter(letter))

@@ -299,7 +299,7 @@ class TestNever:
         assert (letter.key, letter.value) == (None, None)
 
     async def test_no_header_keeps_a_record_from_its_dead_letter(
-        self, caplog: pytest.LogCaptureFixture
+        self,
     ) -> None:
         bench = Bench(_raising(InvalidPayload("no"), 1))
         headers: Headers = [("type", b"T"), ("h", None)]  # type: ignore[list-item]
@@ -307,8 +307,8 @@ class TestNever:
         assert made.done
         assert bench.passed_on() == [0, 2]
         (letter,) = bench.letters()
-        assert (letter.offset, letter.headers, letter.error_text) == (1, (), "no")
-        assert "without its headers" in caplog.text
+        assert (letter.offset, letter.headers) == (1, ())
+        assert letter.error_text == "no (its headers cannot be kept)"
 
     async def test_no_text_keeps_an_error_from_its_dead_letter(self) -> None:
         bench = Bench(_raising(InvalidPayload("no \ud800"), 0))
