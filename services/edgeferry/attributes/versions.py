@@ -24,6 +24,9 @@ VERSION_MAX: Final = 2**62
 """Above it there would soon be no greater version."""
 
 
+_CLOCKS_DIFFER_MS: Final = 60_000
+
+
 class Known(NamedTuple):
     """What stands of a key and what was decided about it; version -1: nothing stands."""
 
@@ -132,3 +135,27 @@ def _check(change: AttributeChange, here: str) -> None:
             raise InvalidPayload(f"attribute {key[:60]!r}: {version} is no plausible version")
     if change.scope is Scope.CLIENT and edge_of(here) and change.origin != here:
         raise InvalidPayload("attributes of CLIENT_SCOPE do not go down to an edge")
+
+
+def may_be_decided(version: int, appended_ms: int) -> int:
+    """The least version that stands if a change was decided before; 0: it has none yet.
+    ``appended_ms``: when it came into the log, whose clock may differ a little."""
+    given = max(appended_ms - _CLOCKS_DIFFER_MS, 0) * MICROS_PER_MS
+    return min(version, given) if version else given
+
+
+def evicted(
+    changes: Sequence[AttributeChange], known: Mapping[tuple[str, str, Scope, str], Known]
+) -> set[tuple[str, str]]:
+    """(change id, key) of changes in the order of the log that were decided so long ago that
+    the record of it is gone: a later one of the same key has been decided."""
+    gone: set[tuple[str, str]] = set()
+    later: set[tuple[str, str, Scope, str]] = set()
+    for change in reversed(changes):
+        for key in values_of(change):
+            at = (change.entity_type, change.entity_id, change.scope, key)
+            if known.get(at, Known()).of(change.id) is not None:
+                later.add(at)
+            elif at in later:
+                gone.add((change.id, key))
+    return gone
