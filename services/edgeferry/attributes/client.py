@@ -3,10 +3,11 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 from edgeferry.attributes.notifier import Applied
-from edgeferry.core.changes import AttributeChange, Change, Changes, EntityChange, NotAppliedYet
+from edgeferry.core.changes import RPC_RANKS, AttributeChange, Change, Changes, EntityChange, NotAppliedYet
 from edgeferry.core.clock import Clock
 from edgeferry.core.ids import derived_id
 from edgeferry.core.kv import Scope, Value
@@ -24,7 +25,8 @@ class Waiting(Protocol):
     """Waits until changes are applied: ``expect`` is called before they are published."""
 
     def expect(self, changes: Sequence[Change]) -> Callable[[float], Awaitable[bool]]:
-        """What waits so many seconds at most, and says whether all are applied."""
+        """What waits so many seconds at most, and says whether all are applied; with 0 it
+        gives up waiting."""
         ...
 
 
@@ -35,14 +37,13 @@ class InProcess:
         self._applied = applied
 
     def expect(self, changes: Sequence[Change]) -> Callable[[float], Awaitable[bool]]:
-        ids = [change.id for change in changes]
-        futures = self._applied.expect(ids)
+        expected = self._applied.expect(change.id for change in changes)
 
         async def wait(seconds: float) -> bool:
             try:
-                _, unfinished = await asyncio.wait(futures, timeout=seconds)
+                _, unfinished = await asyncio.wait(expected.values(), timeout=seconds)
             finally:
-                self._applied.forget(ids)
+                self._applied.forget(expected)
             return not unfinished
 
         return wait
@@ -61,6 +62,8 @@ class ByPolling:
 
     def expect(self, changes: Sequence[Change]) -> Callable[[float], Awaitable[bool]]:
         async def wait(seconds: float) -> bool:
+            if not seconds:
+                return False
             end = self._clock.monotonic() + seconds
             for change in changes:
                 while not await self._is_applied(change):
@@ -82,7 +85,9 @@ class ByPolling:
         if isinstance(change, EntityChange):
             return await self._entity_is_applied(change)
         rpc = await self._rpcs.get(change.rpc_id)
-        return rpc is not None and (rpc.event_id == change.id or rpc.status >= change.status)
+        return rpc is not None and (
+            rpc.event_id == change.id or RPC_RANKS[rpc.status] >= RPC_RANKS[change.status]
+        )
 
     async def _entity_is_applied(self, change: EntityChange) -> bool:
         key = (change.entity_type, change.entity_id)
@@ -120,7 +125,11 @@ class SubmittedChanges:
         if not changes:
             return
         wait = self._waiting.expect(changes)
-        await self._writer.append([change_record(self._topic, change) for change in changes])
+        try:
+            await self._writer.append([change_record(self._topic, change) for change in changes])
+        except BaseException:
+            await wait(0)
+            raise
         if not await wait(self._seconds):
             raise NotAppliedYet(
                 f"the change is kept and will be applied, but was not within {self._seconds:g} s"
@@ -157,28 +166,29 @@ class AttributesByChanges:
 
     async def save(self, writes: Sequence[AttributesWrite]) -> None:
         """Raises StoreUnavailable, LogUnavailable, NotAppliedYet."""
+        changes = [self._change(write) for write in writes if write.values]
         if self._only_changed:
-            writes = await self._changed(writes)
-        await self._changes.submit([self._change(write) for write in writes])
+            changes = await self._changed(changes)
+        await self._changes.submit(changes)
 
-    async def _changed(self, writes: Sequence[AttributesWrite]) -> list[AttributesWrite]:
+    async def _changed(self, changes: Sequence[AttributeChange]) -> list[AttributeChange]:
         """Each is compared with what stands after those before it."""
         standing: dict[tuple[str, str, Scope], dict[str, Value]] = {}
         changed = []
-        for write in writes:
-            place = (write.entity_type, write.entity_id, write.scope)
+        for change in changes:
+            place = (change.entity_type, change.entity_id, change.scope)
             if place not in standing:
                 entries = await self._attributes.attributes(*place)
                 standing[place] = {entry.key: entry.value for entry in entries}
             known = standing[place]
             values = {
                 key: value
-                for key, value in write.values.items()
+                for key, value in change.upserts.items()
                 if key not in known or not _same(known[key], value)
             }
             known.update(values)
             if values:
-                changed.append(write._replace(values=values))
+                changed.append(replace(change, upserts=values))
         return changed
 
     def _change(self, write: AttributesWrite) -> AttributeChange:

@@ -27,9 +27,7 @@ class Commands:
         self._here = here
         self._store = store
 
-    async def apply(
-        self, change: RpcChange, facts: Facts, now_ms: int, out: Consequences
-    ) -> None:
+    async def apply(self, change: RpcChange, facts: Facts, now_ms: int, out: Consequences) -> None:
         """Raises StoreUnavailable, InvalidPayload."""
         _document(change.body)
         rpc = await self._stand(change, now_ms)

@@ -1,29 +1,33 @@
 """Tells those who wait in this process that their changes are applied."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class Applied:
     """Waiters by change id. For one event loop."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, asyncio.Future[None]] = {}
+        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
 
-    def expect(self, change_ids: Iterable[str]) -> list[asyncio.Future[None]]:
-        """Before the change is appended, or the news may be missed. Two who wait for one
-        change share a future: wait with ``asyncio.wait``, which cancels none."""
+    def expect(self, change_ids: Iterable[str]) -> dict[str, asyncio.Future[None]]:
+        """Before the change is appended, or the news may be missed."""
         loop = asyncio.get_running_loop()
-        return [
-            self._waiting.setdefault(id_, loop.create_future())
-            for id_ in dict.fromkeys(change_ids)
-        ]
+        expected = {id_: loop.create_future() for id_ in change_ids}
+        for id_, future in expected.items():
+            self._waiting.setdefault(id_, []).append(future)
+        return expected
 
-    def forget(self, change_ids: Iterable[str]) -> None:
-        for id_ in change_ids:
-            self._waiting.pop(id_, None)
+    def forget(self, expected: Mapping[str, asyncio.Future[None]]) -> None:
+        """What ``expect`` gave is waited for no more."""
+        for id_, future in expected.items():
+            waiting = self._waiting.get(id_, [])
+            if future in waiting:
+                waiting.remove(future)
+            if not waiting:
+                self._waiting.pop(id_, None)
 
     def tell(self, change_id: str) -> None:
-        future = self._waiting.pop(change_id, None)
-        if future is not None and not future.done():
-            future.set_result(None)
+        for future in self._waiting.pop(change_id, ()):
+            if not future.done():
+                future.set_result(None)
