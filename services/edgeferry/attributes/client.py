@@ -7,7 +7,15 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from edgeferry.attributes.notifier import Applied
-from edgeferry.core.changes import RPC_RANKS, AttributeChange, Change, Changes, EntityChange, NotAppliedYet
+from edgeferry.core.changes import (
+    RPC_RANKS,
+    AttributeChange,
+    Change,
+    Changes,
+    EntityChange,
+    NotAppliedYet,
+    RpcChange,
+)
 from edgeferry.core.clock import Clock
 from edgeferry.core.ids import derived_id
 from edgeferry.core.kv import Scope, Value
@@ -138,8 +146,7 @@ class SubmittedChanges:
 
 def change_record(topic: str, change: Change) -> Outgoing:
     """All of one entity under its id."""
-    with_entity = isinstance(change, AttributeChange | EntityChange)
-    key = change.entity_id if with_entity else change.device_id
+    key = change.device_id if isinstance(change, RpcChange) else change.entity_id
     return Outgoing(topic, key.encode(), encode_change(change))
 
 

@@ -26,7 +26,7 @@ class _Part(NamedTuple):
     """The accepted keys of a change that were saved, or those that were deleted."""
 
     type: MessageType
-    index: int
+    number: int
     rows: Sequence[VersionedAttribute]
 
 
@@ -53,7 +53,7 @@ def _announce(
     change: AttributeChange, part: _Part, facts: Facts, here: Here, out: Consequences
 ) -> None:
     message = RuleMessage(
-        derived_id(change.id, MAKER, part.index),
+        derived_id(change.id, MAKER, part.number),
         change.tenant_id,
         change.created_time,
         change.created_time * MICROS_PER_MS,
@@ -124,7 +124,7 @@ def _to_sites(
 
 def _event(change: AttributeChange, part: _Part, facts: Facts, edge_id: str) -> CloudEvent:
     return attributes_event(
-        derived_id(change.id, f"{MAKER}/{edge_id}", part.index),
+        derived_id(change.id, f"{MAKER}/{edge_id}", part.number),
         (change.tenant_id, change.entity_type, change.entity_id, change.created_time),
         change.scope,
         part.rows,

@@ -104,7 +104,9 @@ class AttributesService:
     async def _decide(self, read: list[_Read], out: Consequences, outputs: Outputs) -> None:
         """One read of what stands per entity and scope, one apply for all."""
         known = await self._known(read)
-        passed = evicted([one.change for one in read if _is_attributes(one.change)], known)
+        passed = evicted(
+            [one.change for one in read if isinstance(one.change, AttributeChange)], known
+        )
         now_ms = self._clock.now_ms()
         wanted: list[tuple[AttributeChange, list[Wanted]]] = []
         for one in read:
@@ -165,10 +167,6 @@ class AttributesService:
                 )
                 known[*place, row.key] = Known(row.version, row.origin, past)
         return known
-
-
-def _is_attributes(change: Change) -> bool:
-    return isinstance(change, AttributeChange)
 
 
 def _read(record: Record, outputs: Outputs) -> _Read | None:

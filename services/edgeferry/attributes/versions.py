@@ -2,8 +2,9 @@
 
 A change from here gets one version for all of its keys, above everything that stands. One
 from afar keeps its own, with two exceptions, in which the Cloud gives a new one that goes
-back to where it came from: a version too far ahead of the clock, and a tie of two edges
-(an Edge Event does not say which edge its values are from). The new one is above the one it
+back to where it came from: a version too far ahead of the clock, and a tie with another
+site's change (an Edge Event does not say whose values it has, so a third site could not
+tell the two apart). The new one is above the one it
 takes the place of, so it wins at both sites.
 """
 
@@ -116,12 +117,7 @@ def _anew(change: AttributeChange, version: int, known: Known, here: str, now_ms
         return False
     if version > now_ms * MICROS_PER_MS + AHEAD_LIMIT:
         return True
-    return (
-        version == known.version
-        and known.origin != change.origin
-        and edge_of(known.origin) != ""
-        and edge_of(change.origin) != ""
-    )
+    return version == known.version and change.origin != known.origin
 
 
 def _given(known: Iterable[Known], now_ms: int, above: int) -> int:

@@ -93,9 +93,7 @@ class MemoryAttributes:
         return found[0].decisions if found else ()
 
     async def delete_entity(self, entity_type: str, entity_id: str) -> None:
-        self.rows = {
-            at: row for at, row in self.rows.items() if at[:2] != (entity_type, entity_id)
-        }
+        self.rows = {at: row for at, row in self.rows.items() if at[:2] != (entity_type, entity_id)}
 
     def state(self) -> dict[tuple[Scope, str], tuple[Value | None, int]]:
         return {(at[2], at[3]): (row.value, row.version) for at, (_, row) in self.rows.items()}

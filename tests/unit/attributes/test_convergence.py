@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from edgeferry.core.changes import CLOUD_ORIGIN, edge_origin
 from edgeferry.core.kv import Scope
-
-from .memory import EDGE_A, EDGE_B, Site, change, cloud, edge, received
+from tests.unit.attributes.memory import EDGE_A, EDGE_B, Site, change, cloud, edge, received
 
 Kind = Literal["save", "delete", "batch", "crash", "half-crash", "carry", "clock"]
 SITES = ("cloud", EDGE_A, EDGE_B)
