@@ -16,7 +16,7 @@ from edgeferry.core.changes import AttributeChange, edge_of
 from edgeferry.core.clock import MICROS_PER_MS
 from edgeferry.core.errors import InvalidPayload
 from edgeferry.core.kv import Scope, Value
-from edgeferry.core.store import Outcome, PastDecision, VersionedAttribute
+from edgeferry.core.store import DECISIONS_KEPT, Outcome, PastDecision, VersionedAttribute
 
 AHEAD_LIMIT: Final = 300_000 * MICROS_PER_MS
 """A version from afar may be this far ahead (microseconds)."""
@@ -144,14 +144,18 @@ def evicted(
     changes: Sequence[AttributeChange], known: Mapping[tuple[str, str, Scope, str], Known]
 ) -> set[tuple[str, str]]:
     """(change id, key) of changes in the order of the log that were decided so long ago that
-    the record of it is gone: a later one of the same key has been decided."""
+    the record of it is gone: a later one of the same key has been decided. Only of those that
+    are given a version here: the others have theirs, and lose by it."""
     gone: set[tuple[str, str]] = set()
     later: set[tuple[str, str, Scope, str]] = set()
     for change in reversed(changes):
         for key in values_of(change):
             at = (change.entity_type, change.entity_id, change.scope, key)
-            if known.get(at, Known()).of(change.id) is not None:
+            past = known.get(at, Known())
+            if past.of(change.id) is not None:
                 later.add(at)
-            elif at in later:
+            elif (
+                at in later and key not in change.versions and len(past.decisions) >= DECISIONS_KEPT
+            ):
                 gone.add((change.id, key))
     return gone

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from edgeferry.core.changes import CLOUD_ORIGIN, edge_origin
@@ -92,7 +92,11 @@ class World:
         raise AssertionError("events go round for ever")
 
 
-@settings(max_examples=600, deadline=None)
+@settings(
+    max_examples=600,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+)
 @given(skews, skews, st.lists(steps, max_size=40))
 def test_all_sites_end_alike(skew_a: int, skew_b: int, doing: list[Step]) -> None:
     world = World(skew_a, skew_b)

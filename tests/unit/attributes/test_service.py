@@ -62,7 +62,8 @@ def test_a_change_in_the_cloud_goes_to_each_edge_once_per_scope() -> None:
     site = done(cloud(EDGE_A, EDGE_B), change("1", CLOUD_ORIGIN, upserts={"a": 1, "b": 2}))
     assert [len(site.down[one]) for one in (EDGE_A, EDGE_B)] == [1, 1]
     body = site.down[EDGE_A][0].attributes
-    assert body is not None and body.values == {"a": 1, "b": 2}
+    assert body is not None
+    assert body.values == {"a": 1, "b": 2}
     assert body.versions == {"a": NOW * 1000, "b": NOW * 1000}
     assert not site.up
 
@@ -89,7 +90,8 @@ def test_client_attributes_never_go_down() -> None:
     assert [event.action for event in site.down[EDGE_A]] == ["ASSIGNED_TO_EDGE"]
     assert EDGE_B not in site.down
     below = done(edge(EDGE_A), change("5", CLOUD_ORIGIN, Scope.CLIENT, {"a": 1}))
-    assert len(below.outputs.dead) == 1 and not below.attributes.rows
+    assert len(below.outputs.dead) == 1
+    assert not below.attributes.rows
 
 
 def test_client_attributes_go_up() -> None:
@@ -114,7 +116,8 @@ def test_what_a_chain_pushes_too_is_delivered_once() -> None:
         received(below.up[0], A),
         change("pushed", A, upserts={"a": 1}, versions={"a": version}),
     )
-    assert len(site.root) == 1 and len(site.down[EDGE_B]) == 1
+    assert len(site.root) == 1
+    assert len(site.down[EDGE_B]) == 1
 
 
 def test_shared_attributes_of_a_device_reach_its_session() -> None:
@@ -155,16 +158,19 @@ def test_a_version_far_ahead_is_given_anew_and_sent_back() -> None:
     done(below, change("1", A, upserts={"a": 1}))
     site = done(cloud(EDGE_A), received(below.up[0], A))
     back = site.down[EDGE_A][0].attributes
-    assert back is not None and back.versions == {"a": far + 1}
+    assert back is not None
+    assert back.versions == {"a": far + 1}
     done(below, received(site.down[EDGE_A][0], CLOUD_ORIGIN))
-    assert below.attributes.state() == site.attributes.state() and len(below.up) == 1
+    assert below.attributes.state() == site.attributes.state()
+    assert len(below.up) == 1
 
 
 def test_what_is_no_change_is_a_dead_letter_and_the_rest_goes_on() -> None:
     site = cloud()
     site.log.append(Record("site.attribute-changes", 0, 0, NOW, b"", b"?", ()))
     done(site, change("1", CLOUD_ORIGIN, upserts={"a": 1}))
-    assert len(site.outputs.dead) == 1 and len(site.root) == 1
+    assert len(site.outputs.dead) == 1
+    assert len(site.root) == 1
 
 
 def test_nothing_is_lost_between_snapshot_and_assignment() -> None:
@@ -203,7 +209,8 @@ def test_a_shell_is_filled_by_its_entity() -> None:
 
 def test_what_an_edge_made_is_assigned_to_it() -> None:
     site = done(cloud(), entity_change("1", EntityAction.SAVED, '{"name": "D"}', origin=A))
-    assert site.entities.edges["DEVICE", DEVICE] == {EDGE_A} and not site.down
+    assert site.entities.edges["DEVICE", DEVICE] == {EDGE_A}
+    assert not site.down
 
 
 def test_a_command_goes_down_once_and_its_states_come_up() -> None:
@@ -213,7 +220,8 @@ def test_a_command_goes_down_once_and_its_states_come_up() -> None:
         rpc_change("1", RpcStatus.QUEUED, request),
         rpc_change("other", RpcStatus.QUEUED, request),
     )
-    assert len(site.down[EDGE_A]) == 1 and not site.commands
+    assert len(site.down[EDGE_A]) == 1
+    assert not site.commands
     below = edge(EDGE_A)
     done(
         below,
@@ -221,7 +229,8 @@ def test_a_command_goes_down_once_and_its_states_come_up() -> None:
         rpc_change("2", RpcStatus.SUCCESSFUL, '{"ok": 1}', A),
         rpc_change("3", RpcStatus.SENT, "", A),
     )
-    assert len(below.commands) == 1 and len(below.up) == 1
+    assert len(below.commands) == 1
+    assert len(below.up) == 1
     done(site, rpc_change("2", RpcStatus.SUCCESSFUL, '{"ok": 1}', A))
     assert [one.type for one in site.root] == ["RPC_QUEUED", "RPC_SUCCESSFUL"]
 
