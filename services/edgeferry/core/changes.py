@@ -114,3 +114,17 @@ class Changes(Protocol):
 
         Raises LogUnavailable (nothing is promised), NotAppliedYet (durable), RecordTooLarge."""
         ...
+
+
+CLOUD_ORIGIN: Final = "cloud"
+_EDGE_ORIGIN: Final = "edge:"
+
+
+def edge_origin(edge_id: str) -> str:
+    """The site id of an edge, as it stands in ``origin``."""
+    return _EDGE_ORIGIN + edge_id
+
+
+def edge_of(origin: str) -> str:
+    """The edge that an origin names; empty for the Cloud."""
+    return origin.removeprefix(_EDGE_ORIGIN) if origin.startswith(_EDGE_ORIGIN) else ""

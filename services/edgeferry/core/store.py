@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Final, Literal, NamedTuple, Protocol
 
 from edgeferry.core.aggregation import Aggregation, Step
+from edgeferry.core.changes import RpcStatus
 from edgeferry.core.kv import AttributeEntry, Scope, TsEntry, Value
 from edgeferry.core.node import AttributesPort, TimeseriesPort
 
@@ -181,6 +182,111 @@ class AttributesStore(AttributesPort, Protocol):
         """Forget all attributes and what was decided about them; return when durable.
 
         Raises StoreUnavailable, Unstorable."""
+        ...
+
+
+class Entity(NamedTuple):
+    """What is known of an entity. ``additional_info``: JSON text of an object. Version 0: a
+    shell, made for data that came before its entity. ``event_id``: of the last change."""
+
+    entity_type: str
+    entity_id: str
+    tenant_id: str
+    name: str
+    profile: str
+    created_time: int
+    version: int
+    origin: str
+    label: str = ""
+    additional_info: str = "{}"
+    event_id: str = ""
+    deleted: bool = False
+
+
+class Credentials(NamedTuple):
+    """``body``: JSON text. Found by a keyed hash of their token, which the store makes."""
+
+    entity_type: str
+    entity_id: str
+    body: str
+    version: int
+    origin: str
+    event_id: str = ""
+
+
+EntityKey = tuple[str, str]
+"""Type and id."""
+
+
+class EntityStore(Protocol):
+    """Entities, their credentials and their edges. One process changes an entity at a time.
+    All raise StoreUnavailable (Later)."""
+
+    async def entities(self, keys: Sequence[EntityKey]) -> Mapping[EntityKey, Entity]:
+        """Those that are known, deleted ones among them."""
+        ...
+
+    async def save_entities(self, entities: Sequence[Entity]) -> None:
+        """Keep each unless a greater (version, origin) stands; return when durable."""
+        ...
+
+    async def credentials(self, key: EntityKey) -> Credentials | None: ...
+
+    async def save_credentials(self, credentials: Credentials) -> None:
+        """Keep them unless a greater (version, origin) stands; return when durable."""
+        ...
+
+    async def edges_of(self, keys: Sequence[EntityKey]) -> Mapping[EntityKey, Sequence[str]]:
+        """The ids of the edges that each is assigned to, sorted; none: left out."""
+        ...
+
+    async def assign(self, key: EntityKey, edge_id: str) -> None:
+        """Return when durable. Repeating it changes nothing."""
+        ...
+
+    async def unassign(self, key: EntityKey, edge_id: str) -> None:
+        """Return when durable. Repeating it changes nothing."""
+        ...
+
+
+class Rpc(NamedTuple):
+    """A command. ``request``: its JSON text; ``answer``: that of the response or error."""
+
+    rpc_id: str
+    tenant_id: str
+    device_id: str
+    status: RpcStatus
+    request: str
+    answer: str
+    created_time: int
+    updated_ms: int
+    event_id: str = ""
+
+
+class RpcStore(Protocol):
+    """All raise StoreUnavailable (Later)."""
+
+    async def create(self, rpc: Rpc) -> bool:
+        """Keep a command; False when it is known already. Return when durable."""
+        ...
+
+    async def advance(
+        self, rpc_id: str, status: RpcStatus, answer: str, now_ms: int, event_id: str
+    ) -> Rpc | None:
+        """Raise the state by ``RPC_RANKS`` (a lower or equal rank changes nothing) and give
+        what stands now; None when the command is unknown. Return when durable."""
+        ...
+
+    async def get(self, rpc_id: str) -> Rpc | None: ...
+
+    async def pending(self, device_id: str) -> Sequence[Rpc]:
+        """Those QUEUED for a device, the oldest first."""
+        ...
+
+    async def page(
+        self, device_id: str, status: RpcStatus | None, limit: int, skip: int
+    ) -> tuple[Sequence[Rpc], int]:
+        """The newest first, and how many there are in all."""
         ...
 
 

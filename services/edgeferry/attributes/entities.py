@@ -1,0 +1,315 @@
+"""Changes of entities, their credentials and their edges, and what follows from each.
+
+A snapshot is read here, in the order of the entity's changes: what was applied before is in
+it, what comes after finds the assignment.
+"""
+
+import json
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any, Final
+
+from edgeferry.attributes.facts import Consequences, Facts, Here
+from edgeferry.attributes.fanout import MAKER, attributes_event, names
+from edgeferry.core.changes import EntityAction, EntityChange, edge_of, edge_origin
+from edgeferry.core.clock import MICROS_PER_MS
+from edgeferry.core.errors import InvalidPayload
+from edgeferry.core.events import CloudEvent, EdgeEvent
+from edgeferry.core.ids import derived_id
+from edgeferry.core.kv import Scope, TsPoint
+from edgeferry.core.message import DataType, EntityType, RuleMessage
+from edgeferry.core.store import (
+    AttributesStore,
+    Credentials,
+    Entity,
+    EntityKey,
+    EntityStore,
+    TimeseriesStore,
+)
+
+SWITCH: Final = "attributeSync"
+"""False in an edge's additionalInfo: it gets no attributes by themselves."""
+
+
+class Entities:
+    """Applies ``EntityChange``s to the store."""
+
+    def __init__(
+        self,
+        *,
+        here: Here,
+        store: EntityStore,
+        attributes: AttributesStore,
+        timeseries: TimeseriesStore,
+    ) -> None:
+        self._here = here
+        self._store = store
+        self._attributes = attributes
+        self._timeseries = timeseries
+
+    async def facts(self, keys: Sequence[EntityKey]) -> dict[EntityKey, Facts]:
+        """Of each key. Raises StoreUnavailable."""
+        known = await self._store.entities(keys)
+        edges = {} if self._here.edge_id else await self._store.edges_of(keys)
+        wanted = sorted({edge for found in edges.values() for edge in found})
+        of_edges = await self._store.entities([(EntityType.EDGE, edge) for edge in wanted])
+        off = frozenset(edge_id for (_, edge_id), edge in of_edges.items() if _is_off(edge))
+        facts = {}
+        for key in keys:
+            entity = known.get(key)
+            name, profile = (entity.name, entity.profile) if entity else ("", "")
+            facts[key] = Facts(name, profile, edges.get(key, ()), off)
+        return facts
+
+    async def apply(self, change: EntityChange, now_ms: int, out: Consequences) -> None:
+        """Raises StoreUnavailable, InvalidPayload."""
+        key = (change.entity_type, change.entity_id)
+        match change.action:
+            case EntityAction.SAVED | EntityAction.DELETED:
+                await self._save(change, key, now_ms, out)
+            case EntityAction.CREDENTIALS:
+                await self._credentials(change, key, now_ms, out)
+            case EntityAction.ASSIGNED:
+                await self._store.assign(key, _edge(change))
+                await self._snapshot(change, key, "ASSIGNED_TO_EDGE", out)
+                await self._announce(change, key, "ENTITY_ASSIGNED_TO_EDGE", out)
+            case EntityAction.UNASSIGNED:
+                await self._store.unassign(key, _edge(change))
+                event = await self._event(change, key, "UNASSIGNED_FROM_EDGE", _edge(change))
+                self._down(event, _edge(change), out)
+                await self._announce(change, key, "ENTITY_UNASSIGNED_FROM_EDGE", out)
+            case EntityAction.SNAPSHOT:
+                await self._snapshot(change, key, "UPDATED", out)
+
+    async def _save(
+        self, change: EntityChange, key: EntityKey, now_ms: int, out: Consequences
+    ) -> None:
+        stands = (await self._store.entities([key])).get(key)
+        body = _object(change.body)
+        if body.get("shell") is True:
+            if stands is None:
+                await self._store.save_entities([_entity(change, body, stands, (0, ""))])
+                await self._own_by_origin(change, key)
+            return
+        deleted = change.action is EntityAction.DELETED
+        version = self._version(change, stands, now_ms)
+        if version is None:
+            return
+        entity = _entity(change, body, stands, version)
+        edges = (await self.facts([key]))[key].edges
+        await self._store.save_entities([entity])
+        created = stands is None or stands.version == 0 or stands.deleted
+        if deleted:
+            await self._attributes.delete_entity(*key)
+            for edge_id in edges:
+                await self._store.unassign(key, edge_id)
+        else:
+            edges = [*edges, *await self._own_by_origin(change, key)]
+        action = "DELETED" if deleted else "ADDED" if created else "UPDATED"
+        await self._to_sites(change, key, action, edges, out)
+        type_ = "ENTITY_DELETED" if deleted else "ENTITY_CREATED" if created else "ENTITY_UPDATED"
+        await self._announce(change, key, type_, out)
+
+    async def _own_by_origin(self, change: EntityChange, key: EntityKey) -> Sequence[str]:
+        """What an edge has made is assigned to it."""
+        edge_id = edge_of(change.origin)
+        if not edge_id or self._here.edge_id:
+            return ()
+        await self._store.assign(key, edge_id)
+        return (edge_id,)
+
+    async def _credentials(
+        self, change: EntityChange, key: EntityKey, now_ms: int, out: Consequences
+    ) -> None:
+        _object(change.body)
+        version = self._version(change, await self._store.credentials(key), now_ms)
+        if version is None:
+            return
+        await self._store.save_credentials(Credentials(*key, change.body, *version, change.id))
+        edges = (await self.facts([key]))[key].edges
+        await self._to_sites(change, key, "CREDENTIALS_UPDATED", edges, out)
+
+    def _version(
+        self, change: EntityChange, stands: Entity | Credentials | None, now_ms: int
+    ) -> tuple[int, str] | None:
+        """None: a greater one stands. A repeated change gets the one it has."""
+        if stands is not None and stands.event_id == change.id:
+            return stands.version, stands.origin
+        if not change.version:
+            above = stands.version + 1 if stands is not None else 0
+            return max(now_ms * MICROS_PER_MS, above), self._here.origin
+        version = change.version, change.origin
+        loses = stands is not None and version <= (stands.version, stands.origin)
+        return None if loses else version
+
+    async def _to_sites(
+        self,
+        change: EntityChange,
+        key: EntityKey,
+        action: str,
+        edges: Sequence[str],
+        out: Consequences,
+    ) -> None:
+        if self._here.edge_id:
+            if change.origin == self._here.origin:
+                out.cloud_events.append(await self._event(change, key, action, ""))
+            return
+        for edge_id in dict.fromkeys(edges):
+            if change.origin != edge_origin(edge_id):
+                self._down(await self._event(change, key, action, edge_id), edge_id, out)
+
+    async def _snapshot(
+        self, change: EntityChange, key: EntityKey, action: str, out: Consequences
+    ) -> None:
+        """The entity, its SERVER and SHARED attributes with their versions (deletes too), its
+        latest values."""
+        edge_id = _edge(change)
+        entity_event = await self._event(change, key, action, edge_id)
+        self._down(entity_event, edge_id, out)
+        facts = Facts(entity_event.entity_name, entity_event.entity_profile)
+        about = (change.tenant_id, *key, change.created_time)
+        index = 10
+        for scope in (Scope.SERVER, Scope.SHARED):
+            rows = await self._attributes.standing(*key, scope)
+            for part in (
+                [row for row in rows if row.value is not None],
+                [row for row in rows if row.value is None],
+            ):
+                index += 1
+                if part:
+                    id_ = derived_id(change.id, f"{MAKER}/{edge_id}", index)
+                    self._down(attributes_event(id_, about, scope, part, facts), edge_id, out)
+        latest = sorted(await self._timeseries.latest(*key), key=lambda entry: entry.ts)
+        if latest:
+            event = CloudEvent(
+                id=derived_id(change.id, f"{MAKER}/{edge_id}", 20),
+                created_time=change.created_time,
+                stamp=change.created_time * MICROS_PER_MS,
+                tenant_id=change.tenant_id,
+                action="TIMESERIES_UPDATED",
+                type=change.entity_type,
+                entity_type=change.entity_type,
+                entity_id=change.entity_id,
+                entity_name=facts.name,
+                entity_profile=facts.profile,
+                timeseries=[
+                    TsPoint(ts, {entry.key: entry.value for entry in entries})
+                    for ts, entries in groupby(latest, key=lambda entry: entry.ts)
+                ],
+            )
+            out.edge_events_ts.append(EdgeEvent(edge_id, event.id, event))
+
+    def _down(self, event: CloudEvent, edge_id: str, out: Consequences) -> None:
+        out.edge_events.append(EdgeEvent(edge_id, event.id, event))
+
+    async def _event(
+        self, change: EntityChange, key: EntityKey, action: str, edge_id: str
+    ) -> CloudEvent:
+        entity = (await self._store.entities([key])).get(key)
+        credentials = await self._store.credentials(key)
+        version = entity.version if entity else 0
+        if action == "CREDENTIALS_UPDATED" and credentials is not None:
+            version = credentials.version
+        return CloudEvent(
+            id=derived_id(change.id, f"{MAKER}/{edge_id}", 3),
+            created_time=change.created_time,
+            stamp=version or change.created_time * MICROS_PER_MS,
+            tenant_id=change.tenant_id,
+            action=action,
+            type=change.entity_type,
+            entity_type=change.entity_type,
+            entity_id=change.entity_id,
+            entity_name=entity.name if entity else "",
+            entity_profile=entity.profile if entity else "",
+            entity=json.dumps(_shown(key, entity, credentials, version), ensure_ascii=False),
+        )
+
+    async def _announce(
+        self, change: EntityChange, key: EntityKey, type_: str, out: Consequences
+    ) -> None:
+        facts = (await self.facts([key]))[key]
+        metadata = names(change.entity_type, facts)
+        if change.edge_id:
+            metadata["assignedEdgeId"] = change.edge_id
+        if change.origin != self._here.origin:
+            metadata["source"] = "cloud" if self._here.edge_id else "edge"
+        out.root.append(
+            RuleMessage(
+                derived_id(change.id, MAKER, 0),
+                change.tenant_id,
+                change.created_time,
+                change.created_time * MICROS_PER_MS,
+                [],
+                type_,
+                change.entity_type,
+                change.entity_id,
+                metadata,
+                DataType.JSON,
+                change.body or "{}",
+            )
+        )
+
+
+def _entity(
+    change: EntityChange, body: dict[str, Any], stands: Entity | None, version: tuple[int, str]
+) -> Entity:
+    """What the body does not say stays."""
+    info = body.get("additionalInfo")
+    return Entity(
+        entity_type=change.entity_type,
+        entity_id=change.entity_id,
+        tenant_id=change.tenant_id,
+        name=str(body.get("name") or (stands.name if stands else "")),
+        profile=str(body.get("type") or (stands.profile if stands else "")),
+        created_time=stands.created_time if stands else change.created_time,
+        version=version[0],
+        origin=version[1],
+        label=str(body.get("label") or (stands.label if stands else "")),
+        additional_info=json.dumps(info)
+        if isinstance(info, dict)
+        else (stands.additional_info if stands else "{}"),
+        event_id=change.id,
+        deleted=change.action is EntityAction.DELETED,
+    )
+
+
+def _shown(
+    key: EntityKey, entity: Entity | None, credentials: Credentials | None, version: int
+) -> dict[str, Any]:
+    shown: dict[str, Any] = {"id": key[1], "version": version}
+    if entity is not None:
+        shown |= {
+            "name": entity.name,
+            "type": entity.profile,
+            "label": entity.label,
+            "additionalInfo": json.loads(entity.additional_info),
+        }
+    if credentials is not None:
+        shown |= {
+            "credentials": json.loads(credentials.body),
+            "credentialsVersion": credentials.version,
+        }
+    return shown
+
+
+def _is_off(edge: Entity) -> bool:
+    info = json.loads(edge.additional_info)
+    return isinstance(info, dict) and info.get(SWITCH) is False
+
+
+def _edge(change: EntityChange) -> str:
+    """Raises InvalidPayload."""
+    if not change.edge_id:
+        raise InvalidPayload(f"a change {change.action} wants an edge_id")
+    return change.edge_id
+
+
+def _object(text: str) -> dict[str, Any]:
+    """Raises InvalidPayload."""
+    try:
+        document = json.loads(text or "{}")
+    except (ValueError, RecursionError) as error:
+        raise InvalidPayload(f"the body of an entity change is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise InvalidPayload("the body of an entity change is no JSON object")
+    return document

@@ -1,0 +1,206 @@
+"""The attributes service: every change of an entity, in order, by one owner."""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from edgeferry.attributes.commands import Commands
+from edgeferry.attributes.entities import Entities
+from edgeferry.attributes.facts import Consequences, Here
+from edgeferry.attributes.fanout import fan_out
+from edgeferry.attributes.notifier import Applied
+from edgeferry.attributes.versions import Known, Wanted, evicted, may_be_decided, versioned
+from edgeferry.core.changes import AttributeChange, Change, EntityChange, RpcChange
+from edgeferry.core.clock import Clock
+from edgeferry.core.errors import Never
+from edgeferry.core.events import CloudEvent
+from edgeferry.core.kv import Scope
+from edgeferry.core.message import EntityType, RuleMessage
+from edgeferry.core.record import HEADER_TYPE, Outgoing, Record
+from edgeferry.core.store import AttributesStore, EntityKey, Outcome
+from edgeferry.log.change_codec import decode_change
+from edgeferry.log.codec import encode_cloud_event, encode_edge_event, encode_message
+from edgeferry.log.topics import root_topic, site_topic
+from edgeferry.streams.processor import Dead, Outputs, TopicPartition
+
+_Place = tuple[str, str, Scope, str]
+
+
+class _Read(NamedTuple):
+    record: Record
+    change: Change
+
+
+class AttributesService:
+    """A ``streams.processor.Processor``."""
+
+    def __init__(
+        self,
+        *,
+        here: Here,
+        attributes: AttributesStore,
+        entities: Entities,
+        commands: Commands,
+        applied: Applied,
+        clock: Clock,
+    ) -> None:
+        self._here = here
+        self._attributes = attributes
+        self._entities = entities
+        self._commands = commands
+        self._applied = applied
+        self._clock = clock
+
+    @property
+    def name(self) -> str:
+        return f"{self._here.site}.attributes"
+
+    @property
+    def chain(self) -> str:
+        return ""
+
+    @property
+    def node(self) -> str:
+        return "attributes"
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        return (site_topic(self._here.site, "attribute-changes"),)
+
+    async def process(self, records: Sequence[Record], outputs: Outputs) -> None:
+        """See ``Processor``. Attribute changes that follow each other are decided together."""
+        out = Consequences()
+        read = [one for record in records if (one := _read(record, outputs)) is not None]
+        for attributes, group in groupby(read, lambda one: isinstance(one.change, AttributeChange)):
+            if attributes:
+                await self._decide(list(group), out, outputs)
+                continue
+            for one in group:
+                try:
+                    await self._apply(one.change, out)
+                except Never as error:
+                    outputs.dead.append(Dead(one.record, error))
+        outputs.records += outgoing(out, self._here.site)
+
+    async def delivered(self, records: Sequence[Record]) -> None:
+        for record in records:
+            try:
+                self._applied.tell(decode_change(record.value).id)
+            except Never:
+                continue
+
+    async def assigned(self, committed: Mapping[TopicPartition, int]) -> None:
+        """Nothing is held in memory."""
+
+    async def _apply(self, change: Change, out: Consequences) -> None:
+        now_ms = self._clock.now_ms()
+        if isinstance(change, EntityChange):
+            await self._entities.apply(change, now_ms, out)
+        elif isinstance(change, RpcChange):
+            key = (EntityType.DEVICE.value, change.device_id)
+            facts = (await self._entities.facts([key]))[key]
+            await self._commands.apply(change, facts, now_ms, out)
+
+    async def _decide(self, read: list[_Read], out: Consequences, outputs: Outputs) -> None:
+        """One read of what stands per entity and scope, one apply for all."""
+        known = await self._known(read)
+        passed = evicted(
+            [one.change for one in read if isinstance(one.change, AttributeChange)], known
+        )
+        now_ms = self._clock.now_ms()
+        wanted: list[tuple[AttributeChange, list[Wanted]]] = []
+        for one in read:
+            change = one.change
+            assert isinstance(change, AttributeChange)
+            place = (change.entity_type, change.entity_id, change.scope)
+            keys = {**change.upserts, **dict.fromkeys(change.deletes)}
+            try:
+                rows = versioned(
+                    change,
+                    {key: known.get((*place, key), Known()) for key in keys},
+                    self._here.origin,
+                    now_ms,
+                )
+            except Never as error:
+                outputs.dead.append(Dead(one.record, error))
+                continue
+            rows = [row for row in rows if (change.id, row.row.key) not in passed]
+            for row in rows:
+                at = (*place, row.row.key)
+                known[at] = known.get(at, Known()).with_(row.row, now_ms)
+            wanted.append((change, rows))
+        await self._settle(wanted, out)
+
+    async def _settle(
+        self, wanted: Sequence[tuple[AttributeChange, list[Wanted]]], out: Consequences
+    ) -> None:
+        decisions = iter(
+            await self._attributes.apply([row.row for _, rows in wanted for row in rows])
+        )
+        keys = list({(change.entity_type, change.entity_id): None for change, _ in wanted})
+        facts = await self._entities.facts(keys)
+        for change, rows in wanted:
+            accepted = [
+                row.row
+                for row in rows
+                if next(decisions).outcome is Outcome.APPLIED or row.repeated
+            ]
+            key: EntityKey = (change.entity_type, change.entity_id)
+            fan_out(change, accepted, facts[key], self._here, out)
+
+    async def _known(self, read: Sequence[_Read]) -> dict[_Place, Known]:
+        wanted: dict[tuple[str, str, Scope], dict[str, int]] = {}
+        for record, change in read:
+            assert isinstance(change, AttributeChange)
+            place = (change.entity_type, change.entity_id, change.scope)
+            keys = wanted.setdefault(place, {})
+            for key in {*change.upserts, *change.deletes}:
+                least = may_be_decided(change.versions.get(key, 0), record.timestamp)
+                keys[key] = min(keys.get(key, least), least)
+        known: dict[_Place, Known] = {}
+        for place, keys in wanted.items():
+            for row in await self._attributes.standing(*place, list(keys)):
+                past = (
+                    await self._attributes.decisions(*place, row.key)
+                    if row.version >= keys[row.key]
+                    else ()
+                )
+                known[*place, row.key] = Known(row.version, row.origin, past)
+        return known
+
+
+def _read(record: Record, outputs: Outputs) -> _Read | None:
+    try:
+        return _Read(record, decode_change(record.value))
+    except Never as error:
+        outputs.dead.append(Dead(record, error))
+        return None
+
+
+def outgoing(out: Consequences, site: str) -> list[Outgoing]:
+    """The records of all consequences."""
+    commands = site_topic(site, "device-commands")
+    records = [_message(root_topic(site), message) for message in out.root]
+    records += [_message(commands, message) for message in out.commands]
+    for topic, events in (
+        (site_topic(site, "cloud-events"), out.cloud_events),
+        (site_topic(site, "cloud-events-ts"), out.cloud_events_ts),
+    ):
+        records += [_cloud(topic, event) for event in events]
+    for topic, for_edges in (
+        (site_topic(site, "edge-events"), out.edge_events),
+        (site_topic(site, "edge-events-ts"), out.edge_events_ts),
+    ):
+        records += [
+            Outgoing(topic, one.edge_id.encode(), encode_edge_event(one)) for one in for_edges
+        ]
+    return records
+
+
+def _message(topic: str, message: RuleMessage) -> Outgoing:
+    headers = ((HEADER_TYPE, message.type.encode()),)
+    return Outgoing(topic, message.entity_id.encode(), encode_message(message), headers)
+
+
+def _cloud(topic: str, event: CloudEvent) -> Outgoing:
+    return Outgoing(topic, event.entity_id.encode(), encode_cloud_event(event))
