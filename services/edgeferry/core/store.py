@@ -210,7 +210,8 @@ class PositionStore(Protocol):
 
 class EdgeEventRow(NamedTuple):
     """An Edge Event for the Edge queue. ``value``: its encoded bytes; ``source`` and
-    ``offset``: where it stands in the log, by which a repeated append is known."""
+    ``offset``: where it stands in the log, by which a repeated append is known. ``origin``:
+    site id of who decided a change, as its header says."""
 
     edge_id: str
     lane: str
@@ -223,6 +224,7 @@ class EdgeEventRow(NamedTuple):
     entity_id: str
     uid: str
     traceparent: str
+    origin: str
     value: bytes
 
 
@@ -239,6 +241,7 @@ class QueuedEvent(NamedTuple):
     entity_id: str
     uid: str
     traceparent: str
+    origin: str
     value: bytes
 
 

@@ -12,7 +12,7 @@ from edgeferry.store.sqlite_writer import Execute, SqliteWriter
 _ROWS_READ = 5_000
 """At most, by one read: a batch of the link has fewer."""
 
-_INSERT = f"INSERT INTO edge_events VALUES ({','.join('?' * 12)})"
+_INSERT = f"INSERT INTO edge_events VALUES ({','.join('?' * 13)})"
 _HEAD = "SELECT first, next, sources FROM edge_event_heads WHERE edge = ? AND lane = ?"
 _SET_HEAD = "INSERT OR REPLACE INTO edge_event_heads VALUES (?, ?, ?, ?, ?)"
 _ENDS = """
@@ -21,7 +21,7 @@ WHERE edge = ? AND lane = ?
 """
 _SHOWN = """
 json_array(lane, seq, queued_ms, created_time, action, type, entity_type, entity_id, uid,
-    traceparent, hex(value))
+    traceparent, origin, hex(value))
 """
 _READ = f"""
 SELECT json_group_array({_SHOWN}) FROM (

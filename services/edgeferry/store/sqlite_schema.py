@@ -55,7 +55,7 @@ CREATE TABLE edge_events (
     edge TEXT NOT NULL, lane TEXT NOT NULL, seq INTEGER NOT NULL, queued_ms INTEGER NOT NULL,
     created_time INTEGER NOT NULL, action TEXT NOT NULL, type TEXT NOT NULL,
     entity_type TEXT NOT NULL, entity_id TEXT NOT NULL, uid TEXT NOT NULL,
-    traceparent TEXT NOT NULL, value BLOB NOT NULL,
+    traceparent TEXT NOT NULL, origin TEXT NOT NULL, value BLOB NOT NULL,
     PRIMARY KEY (edge, lane, seq)
 ) STRICT;
 CREATE INDEX edge_events_by_time ON edge_events (edge, queued_ms);

@@ -47,11 +47,27 @@ class ReceivedLane:
 
 
 @dataclass(frozen=True, slots=True)
+class SentLane:
+    """Of a lane down. ``made``: the end of the edge's queue; everything below ``sent`` has left,
+    everything below ``acked`` is durable at the Edge. ``depth``: events not acknowledged."""
+
+    lane: str
+    epoch: int
+    made: int
+    sent: int
+    acked: int
+    depth: int
+    oldest_age_ms: int | None
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
 class EdgeStatus:
     id: str
     name: str
     connected: bool
     lanes: Sequence[ReceivedLane]
+    down: Sequence[SentLane] = ()
 
 
 class CloudSync:
@@ -142,7 +158,7 @@ class CloudSync:
         session = self._sessions.live(edge.id)
         if session is not None:
             lanes = [_live(inbox) for inbox in session.inboxes]
-            return EdgeStatus(edge.id, edge.name, True, lanes)
+            return EdgeStatus(edge.id, edge.name, True, lanes, await self._down(edge.id))
         lanes = []
         for lane in UP:
             stored = await self._parts.received.positions.load(position_name(edge.id, lane))
@@ -150,7 +166,28 @@ class CloudSync:
                 kept = Checkpoint.unpack(stored)
                 at = kept.position.offset
                 lanes.append(ReceivedLane(lane, kept.position.epoch, kept.made, at, at, kept.lost))
-        return EdgeStatus(edge.id, edge.name, False, lanes)
+        return EdgeStatus(edge.id, edge.name, False, lanes, await self._down(edge.id))
+
+    async def _down(self, edge_id: str) -> list[SentLane]:
+        now_ms = self._parts.received.clock.now_ms()
+        lanes = []
+        for outbox in self._parts.down(edge_id):
+            figures = await outbox.figures()
+            session = outbox.session
+            age = None if figures.oldest_ms is None else max(0, now_ms - figures.oldest_ms)
+            lanes.append(
+                SentLane(
+                    lane=outbox.lane,
+                    epoch=session.epoch if session else outbox.kept[0],
+                    made=figures.end,
+                    sent=session.next_offset if session else figures.acked,
+                    acked=figures.acked,
+                    depth=figures.end - figures.first,
+                    oldest_age_ms=age,
+                    lost=figures.dropped,
+                )
+            )
+        return lanes
 
     async def _handle(self, _frames: object, context: grpc.aio.ServicerContext) -> None:
         if self._stopping:

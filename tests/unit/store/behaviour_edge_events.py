@@ -12,7 +12,7 @@ LANE, OTHER = "edge-events", "edge-events-ts"
 def row(edge_id: str, offset: int, *, lane: str = LANE, source: str = "a/0") -> EdgeEventRow:
     return EdgeEventRow(
         edge_id, lane, source, offset, 5, "ATTRIBUTES_UPDATED", "DEVICE", "DEVICE",
-        new_entity_id(), f"uid {offset}", "00-abc", b"%d\0" % offset * 10,
+        new_entity_id(), f"uid {offset}", "00-abc", "cloud", b"%d\0" % offset * 10,
     )  # fmt: skip
 
 
