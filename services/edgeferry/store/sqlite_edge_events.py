@@ -120,4 +120,4 @@ def _expire(execute: Execute, before_ms: int, most: int) -> int:
 
 
 def _events(rows: Sequence[Sequence[Any]]) -> list[QueuedEvent]:
-    return [QueuedEvent(*cells, bytes.fromhex(value)) for *cells, value in rows]
+    return [QueuedEvent._make([*cells, bytes.fromhex(value)]) for *cells, value in rows]

@@ -14,7 +14,8 @@ from edgeferry.runtime.settings import SyncSettings
 from edgeferry.sync import handshake
 from edgeferry.sync.edges import Edge, Edges
 from edgeferry.sync.ending import SessionEnded
-from edgeferry.sync.inbox import Checkpoint, Inbox
+from edgeferry.sync.inbox import Checkpoint
+from edgeferry.sync.lane_status import ReceivedLane, SentLane, received_lane
 from edgeferry.sync.lanes import UP
 from edgeferry.sync.link import LinkLimits
 from edgeferry.sync.sessions import (
@@ -31,34 +32,6 @@ _WATCH_SECONDS = 0.5
 _STOP_SECONDS = 10.0
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ReceivedLane:
-    """``made``: the end of the Edge's log as last told; everything below ``received`` has
-    come, everything below ``acked`` is durable here. ``lost``: gone before it could come."""
-
-    lane: str
-    epoch: int
-    made: int
-    received: int
-    acked: int
-    lost: int
-
-
-@dataclass(frozen=True, slots=True)
-class SentLane:
-    """Of a lane down. ``made``: the end of the edge's queue; everything below ``sent`` has left,
-    everything below ``acked`` is durable at the Edge. ``depth``: events not acknowledged."""
-
-    lane: str
-    epoch: int
-    made: int
-    sent: int
-    acked: int
-    depth: int
-    oldest_age_ms: int | None
-    lost: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +130,7 @@ class CloudSync:
     async def _status(self, edge: Edge) -> EdgeStatus:
         session = self._sessions.live(edge.id)
         if session is not None:
-            lanes = [_live(inbox) for inbox in session.inboxes]
+            lanes = [received_lane(inbox) for inbox in session.inboxes]
             return EdgeStatus(edge.id, edge.name, True, lanes, await self._down(edge.id))
         lanes = []
         for lane in UP:
@@ -242,12 +215,6 @@ class CloudSync:
         except InvalidSettings as error:
             log.error("%s", error)
             return None
-
-
-def _live(inbox: Inbox) -> ReceivedLane:
-    lane = inbox.lane
-    made = max(inbox.made, lane.received)
-    return ReceivedLane(inbox.name, lane.epoch, made, lane.received, lane.durable, inbox.lost)
 
 
 def _checked(settings: SyncSettings) -> tuple[grpc.ServerCredentials, Path]:

@@ -130,13 +130,14 @@ async def test_the_queue_comes_down_whole_and_once_over_restarts(
         return [decode_edge_event(record.value).event.id for record in records]
 
     pair.down = down()
-    async with pair.cloud_runs() as cloud, pair.edge_runs():
+    async with pair.cloud_runs() as cloud, pair.edge_runs() as edge:
         await until(lambda: len(came()) == 50)
         await queue.take(queue.publish(edge_id, *range(50, 60)))
         await until(lambda: len(came()) == 60)
         (status,) = await cloud.edges()
         assert [lane.lane for lane in status.down] == ["edge-events", LANE]
         assert (status.down[1].made, status.down[1].sent) == (60, 60)
+        await until(lambda: edge.status().received[1].acked == 60)
     await queue.take(queue.publish(edge_id, *range(60, 70)))
     pair.down = down()
     async with pair.cloud_runs() as cloud:

@@ -104,7 +104,7 @@ def test_a_command_comes_down_queued_and_its_answer_goes_up() -> None:
     queued = change(down(event("RPC_CALL", rpc=request)))
     assert isinstance(queued, RpcChange)
     assert (queued.status, queued.rpc_id, queued.body) == (RpcStatus.QUEUED, RPC_ID, request)
-    answers = [
+    answers: list[tuple[dict[str, object], RpcStatus, str]] = [
         ({"status": "SENT"}, RpcStatus.SENT, ""),
         ({"response": {"ok": True}}, RpcStatus.SUCCESSFUL, '{"ok": true}'),
         ({"error": "no"}, RpcStatus.FAILED, "no"),
