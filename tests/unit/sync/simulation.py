@@ -110,17 +110,21 @@ class Faults:
 
 
 class World:
-    def __init__(self, seed: int, faults: Faults) -> None:
+    def __init__(self, seed: int, faults: Faults, *, down: bool = False) -> None:
+        """``down``: a lane down, whose log, the Edge queue, has no identity of its own and whose
+        receiver's topic has one partition. (The sender is called edge nevertheless.)"""
         self.random = random.Random(seed)
         self.faults = faults
         self.edge = Edge()
-        self.cloud = Cloud()
+        self.partitions = 1 if down else PARTITIONS
+        self.cloud = Cloud(topic=[[] for _ in range(self.partitions)])
+        self.down = down
         self.created = 0
         self.zombies: list[deque[Received]] = []
         self.backup: tuple[list[Event], int, SendMemory | None, int, str] | None = None
         self.logs_made = 0
         self.told_lost = 0
-        self.log_id = "log0"
+        self.log_id = "" if down else "log0"
         self.epoch_starts: dict[int, int] = {}
         self.incarnation_told = ""
 
