@@ -118,7 +118,6 @@ class World:
         self.edge = Edge()
         self.partitions = 1 if down else PARTITIONS
         self.cloud = Cloud(topic=[[] for _ in range(self.partitions)])
-        self.down = down
         self.created = 0
         self.zombies: list[deque[Received]] = []
         self.backup: tuple[list[Event], int, SendMemory | None, int, str] | None = None
@@ -317,7 +316,7 @@ class World:
         self.edge_crashes()
         self.edge.log, self.edge.start, self.edge.committed = [], 0, 0
         self.logs_made += 1
-        self.log_id = f"log{self.logs_made}"
+        self.log_id = f"log{self.logs_made}" if self.log_id else ""
 
     # --- the Cloud -----------------------------------------------------------------
 
@@ -402,12 +401,12 @@ class World:
             cloud.opened = True
             if self.random.random() < 0.1:
                 return
-        appending: list[deque[Received]] = [deque() for _ in range(PARTITIONS)]
+        appending: list[deque[Received]] = [deque() for _ in range(self.partitions)]
         size = 0
         for _ in range(self.random.randint(1, len(cloud.queue))):
             epoch, first, events = cloud.queue.popleft()
             for offset, event in enumerate(events, first):
-                appending[event.key % PARTITIONS].append(Received(event, epoch, offset))
+                appending[event.key % self.partitions].append(Received(event, epoch, offset))
             cloud.append_ends = (first + len(events), events[-1].hash, size + len(events))
             size += len(events)
         cloud.appending = appending
@@ -458,7 +457,7 @@ class World:
             return
         queue = self.random.choice(self.zombies)
         record = queue.popleft()
-        self.cloud.topic[record.event.key % PARTITIONS].append(record)
+        self.cloud.topic[record.event.key % self.partitions].append(record)
         if not queue:
             self.zombies.remove(queue)
 
