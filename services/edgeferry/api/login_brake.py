@@ -9,7 +9,8 @@ from edgeferry.core.clock import Clock
 
 WINDOW_SECONDS = 300.0
 PER_USER_AND_ADDRESS = 10
-PER_ADDRESS = 50
+PER_ADDRESS = 500
+"""Wide: all users behind one proxy have one address."""
 PER_USER = 200
 """The user's own limit is wide: a stranger must not lock a user out with a few guesses."""
 

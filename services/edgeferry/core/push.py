@@ -40,6 +40,7 @@ ORIGINATORS: Final = frozenset(
 )
 """Those that the other site can store for."""
 
+_VERSION_DIGITS: Final = 19
 _NAMES_IN_METADATA: Final[Mapping[str, tuple[str, str]]] = {
     EntityType.DEVICE: ("deviceName", "deviceType"),
     EntityType.ASSET: ("assetName", "assetType"),
@@ -140,7 +141,9 @@ def _attribute_keys(message: RuleMessage, scope: Scope) -> Body:
 def _versions(message: RuleMessage, keys: Iterable[str]) -> dict[str, int]:
     """The version that the attributes service gave, if the message says so."""
     text = message.metadata.get("version", "")
-    return dict.fromkeys(keys, int(text)) if text.isascii() and text.isdigit() else {}
+    if not (text.isascii() and text.isdigit() and len(text) < _VERSION_DIGITS):
+        return {}
+    return dict.fromkeys(keys, int(text))
 
 
 def _activity(message: RuleMessage, scope: Scope) -> Body | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from edgeferry.core.admission import Lane
 from edgeferry.core.errors import InvalidPayload, LogUnavailable, PayloadTooLarge, RecordTooLarge
@@ -16,6 +17,7 @@ from edgeferry.gateway.appender import weight
 from edgeferry.gateway.devices import Device
 from edgeferry.gateway.gate import RATE, NotTaken
 from edgeferry.gateway.server import Gateway
+from edgeferry.runtime.http_bounds import content_length
 
 APPEND_SECONDS = 5.0
 _RETRY_AFTER = {"Retry-After": "5"}
@@ -25,18 +27,31 @@ MakeRecords = Callable[[Device, bytes], list[Outgoing]]
 
 
 def http_routes(gateway: Gateway) -> list[Route]:
-    """Routes that answer 200, 400 (with the reason), 401, 413, 429 or 503 with Retry-After."""
+    """Routes that answer 200, 400 (with the reason), 401, 405, 413, 429 or 503 with
+    Retry-After."""
     return [
-        _route(gateway, "telemetry", "telemetry", gateway.records.telemetry),
-        _route(gateway, "attributes", "general", gateway.records.attributes),
+        *_routes(gateway, "telemetry", "telemetry", gateway.records.telemetry),
+        *_routes(gateway, "attributes", "general", gateway.records.attributes),
     ]
 
 
-def _route(gateway: Gateway, name: str, lane: Lane, make: MakeRecords) -> Route:
+def _routes(gateway: Gateway, name: str, lane: Lane, make: MakeRecords) -> list[Route]:
+    """Of all methods: what comes behind these routes must not answer for them."""
+
     async def post(request: Request) -> Response:
         return await _post(gateway, request, lane, make)
 
-    return Route(f"/api/v1/{{token}}/{name}", post, methods=["POST"], name=f"device_{name}")
+    path = f"/api/v1/{{token}}/{name}"
+    return [Route(path, post, methods=["POST"], name=f"device_{name}"), Route(path, _PostOnly())]
+
+
+class _PostOnly:
+    """Being no function, it gets every method."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        text = "POST is wanted here: nothing can be read by a device's token."
+        answer = PlainTextResponse(text, 405, {"Allow": "POST"})
+        await answer(scope, receive, send)
 
 
 async def _post(gateway: Gateway, request: Request, lane: Lane, make: MakeRecords) -> Response:
@@ -76,8 +91,8 @@ async def _post(gateway: Gateway, request: Request, lane: Lane, make: MakeRecord
 
 async def _body(request: Request, limit: int) -> bytes:
     """The body, of which never more than the limit is kept. Raises PayloadTooLarge."""
-    announced = request.headers.get("content-length", "")
-    if announced.isascii() and announced.isdigit() and int(announced) > limit:
+    announced = content_length(request.headers.get("content-length", "").encode())
+    if announced > limit:
         raise PayloadTooLarge(f"a payload of {announced} bytes is above the limit of {limit} bytes")
     chunks: list[bytes] = []
     size = 0

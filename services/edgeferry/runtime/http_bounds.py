@@ -9,6 +9,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 HEAD_BYTES = 32_768
 HEAD_SECONDS = 20.0
 BODY_SECONDS = 30.0
+_LENGTH_DIGITS = 19
 _HEAD_TOO_LARGE = "The request's line and headers are too large."
 
 
@@ -94,7 +95,7 @@ class BoundedBodies:
         for name, value in scope["headers"]:
             head += len(name) + len(value)
             if name == b"content-length":
-                declared = int(value)
+                declared = content_length(value)
             elif name == b"transfer-encoding":
                 streamed = True
         if head > HEAD_BYTES:
@@ -128,6 +129,13 @@ class BoundedBodies:
         # The connection stays open: uvicorn reads the rest and drops it until BODY_SECONDS are
         # over. Closing at once would make the client lose the answer while it still sends.
         return PlainTextResponse(f"The body is larger than {self._limit} bytes.", 413)
+
+
+def content_length(value: bytes) -> int:
+    """Of a header that holds digits alone; one that is longer than any body stands for the
+    largest there is (Python refuses to convert thousands of digits)."""
+    digits = value.lstrip(b"0")
+    return int(digits or b"0") if len(digits) < _LENGTH_DIGITS else 2**63 - 1
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

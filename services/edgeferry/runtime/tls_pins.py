@@ -54,7 +54,7 @@ def split_address(address: str, default_port: int | None = None) -> tuple[str, i
         host = host[1:-1]
     elif ":" in host:
         raise InvalidSettings(f"{address!r}: write an IPv6 address as [address]:port")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+    if not host or not (port.isdecimal() and len(port) <= 5) or not 0 < int(port) < 65536:
         raise InvalidSettings(
             f"{address!r} is no address: give host:port, such as cloud.example:7070"
         )

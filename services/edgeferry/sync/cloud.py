@@ -17,7 +17,7 @@ from edgeferry.sync.ending import SessionEnded
 from edgeferry.sync.inbox import Checkpoint
 from edgeferry.sync.lane_status import ReceivedLane, SentLane, received_lane
 from edgeferry.sync.lanes import UP
-from edgeferry.sync.link import LinkLimits
+from edgeferry.sync.sending import LinkLimits
 from edgeferry.sync.sessions import (
     CloudSyncParts,
     Refused,

@@ -107,8 +107,8 @@ class ReceivedChanges:
     ) -> EntityChange:
         body = event["entity"] or ""
         version = _object(body).get("version", 0) if body else 0
-        if not isinstance(version, int) or isinstance(version, bool):
-            raise Undecodable(f"version {version!r} of an entity is no whole number")
+        if type(version) is not int or not 0 <= version < 2**63:
+            raise Undecodable(f"version {version!r} of an entity is none")
         return EntityChange(
             id=event["id"],
             tenant_id=self._tenant_id,

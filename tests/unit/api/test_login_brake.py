@@ -25,9 +25,16 @@ def test_a_user_at_one_address_has_ten_guesses_in_five_minutes() -> None:
     assert failures(brake, "a", "192.0.2.1") == 10
 
 
+def test_a_storm_of_guesses_holds_up_nobody_else_behind_the_same_proxy() -> None:
+    brake = LoginBrake(ManualClock())
+    for i in range(40):
+        failures(brake, f"user {i}", "192.0.2.1")
+    assert failures(brake, "a", "192.0.2.1") == 10
+
+
 def test_an_address_that_tries_many_users_is_held_up() -> None:
     brake = LoginBrake(ManualClock())
-    let_in = sum(failures(brake, f"user {i}", "192.0.2.1", 1) for i in range(100))
+    let_in = sum(failures(brake, f"user {i}", "192.0.2.1", 1) for i in range(1000))
     assert let_in == login_brake.PER_ADDRESS
 
 

@@ -39,6 +39,9 @@ async def test_a_topics_subject_leads_to_its_schema(site: Site) -> None:
         ("/subjects/none-value/versions/latest", 40401),
         ("/subjects/cloud.root-value/versions/7", 40402),
         ("/subjects/cloud.root-value/versions/x", 40402),
+        ("/subjects/cloud.root-value/versions/01", 40402),
+        ("/subjects/cloud.root-value/versions/\u0661", 40402),
+        ("/subjects/cloud.root-value/versions/" + "9" * 5_000, 40402),
     ],
 )
 async def test_what_is_not_registered_is_404_as_confluents_clients_read_it(

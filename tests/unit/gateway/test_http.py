@@ -5,11 +5,15 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 import pytest_asyncio
+from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
 from edgeferry.gateway import http
 from edgeferry.gateway.http import http_routes
 from edgeferry.gateway.server import Gateway
+from edgeferry.runtime.health import Overall
+from edgeferry.runtime.metrics import Metrics
+from edgeferry.runtime.probes import Probes, process_app
 from tests.unit.gateway.fakes import TOKEN, CountedMetrics, MemoryLog
 
 pytestmark = pytest.mark.asyncio
@@ -83,6 +87,26 @@ async def test_an_unknown_token_is_answered_401_and_empty(
     answer = await web.post("/api/v1/unknown/telemetry", content='{"t": 1}')
     assert (answer.status_code, answer.content) == (401, b"")
     assert log.records == []
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS", "FETCH"])
+async def test_only_post_is_answered_otherwise_than_405(gateway: Gateway, method: str) -> None:
+    """Also where other routes stand behind these, as in a site's process."""
+    probes = Probes(lambda: Overall(True, True, {}), Metrics(CollectorRegistry()))
+    transport = httpx.ASGITransport(process_app(probes, device_routes=http_routes(gateway)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as web:
+        for path in (TELEMETRY, ATTRIBUTES):
+            answer = await web.request(method, path)
+            assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+        assert (await web.post(TELEMETRY, content='{"t": 1}')).status_code == 200
+
+
+@pytest.mark.parametrize(("length", "status"), [("0" * 5_001, 400), ("9" * 5_001, 413)])
+async def test_no_announced_length_is_too_long_to_be_understood(
+    web: httpx.AsyncClient, length: str, status: int
+) -> None:
+    answer = await web.post(TELEMETRY, content=b"", headers={"Content-Length": length})
+    assert answer.status_code == status
 
 
 async def test_a_payload_above_the_limit_is_not_read_to_its_end(web: httpx.AsyncClient) -> None:

@@ -153,6 +153,16 @@ async def test_a_stop_cuts_a_request_that_does_not_end() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_declared_length_may_have_any_number_of_digits() -> None:
+    head = b"POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %s\r\n\r\nab"
+    async with serving(App()) as server:
+        answer = await spoken(server, head % (b"0" * 5_000 + b"2"))
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert answer.endswith(b"\r\n\r\nab")
+        assert (await spoken(server, head % (b"9" * 5_000))).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.asyncio
 async def test_a_body_above_the_limit_is_413_whether_declared_or_not() -> None:
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(8):

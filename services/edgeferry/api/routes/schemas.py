@@ -42,8 +42,8 @@ def routes(context: ApiContext) -> APIRouter:
         schemas = _versions(subjects, subject)
         if not schemas:
             return _error(_SUBJECT_NOT_FOUND, f"Subject {subject!r} not found")
-        number = max(schemas) if version == "latest" else int(version) if version.isdecimal() else 0
-        schema = schemas.get(number)
+        by_name = {str(number): schema for number, schema in schemas.items()}
+        schema = schemas[max(schemas)] if version == "latest" else by_name.get(version)
         if schema is None:
             return _error(_VERSION_NOT_FOUND, f"Version {version} not found")
         return json_answer(
