@@ -12,6 +12,7 @@ from edgeferry.rules.config import build_config
 MESSAGE_ID = "5f0a7f66-0000-4000-8000-000000000001"
 DEVICE_ID = "9f7c1f80-5b1e-11f0-8000-0242ac120002"
 TENANT_ID = "8f1c6a10-5b1e-11f0-8000-0242ac120002"
+EDGES = ("1e7c1f80-5b1e-11f0-8000-0242ac120002", "2e7c1f80-5b1e-11f0-8000-0242ac120002")
 TS = 1_700_000_000_000
 STAMP = TS * 1000
 
@@ -53,6 +54,12 @@ class MemoryPort:
         if self.error is not None:
             raise self.error
         self.saved += writes
+
+    async def related(self, entities: Sequence[tuple[str, str]]) -> Sequence[Sequence[str]]:
+        """Every device is assigned to two edges, nothing else to any."""
+        if self.error is not None:
+            raise self.error
+        return [EDGES if entity_type == "DEVICE" else () for entity_type, _ in entities]
 
 
 class NodeUnderTest:

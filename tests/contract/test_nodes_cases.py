@@ -2,8 +2,9 @@
 
 A case: name; config (options); messages, each with type, data (text, or a tree that
 becomes JSON), metadata, entity_type, entity_id, ts, stamp; leaves, for each message a
-list of what leaves it: {relation}, {failure: part of the reason} or {emit: channel, and
-fields of the event}; saves, for a node with a port: what was saved, fields given only.
+list of what leaves it: {relation}, {failure: part of the reason}, {end: reason} or
+{emit: channel, and fields of the event, of an edge's also edge_id}; saves, for a node
+with a port: what was saved, fields given only.
 """
 
 import json
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from edgeferry.core.node import ERROR_KEY, FAILURE, Emit, Leaving
+from edgeferry.core.node import ERROR_KEY, FAILURE, Emit, End, Leaving
 from edgeferry.rules.registry import NODES
 from tests.contract.node_driver import NodeUnderTest, message
 
@@ -56,7 +57,10 @@ def _paired(first: list[Any], second: list[Any]) -> list[tuple[Any, Any]]:
 
 def _seen(item: Leaving) -> dict[str, Any]:
     if isinstance(item, Emit):
-        return {"emit": item.channel, **json.loads(json.dumps(asdict(item.event)))}
+        event = json.loads(json.dumps(asdict(item.event)))
+        return {"emit": item.channel, **event.pop("event", {}), **event}
+    if isinstance(item, End):
+        return {"end": item.reason}
     if item.relation == FAILURE:
         return {"failure": item.message.metadata[ERROR_KEY]}
     return {"relation": item.relation}

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
-from edgeferry.core.events import CloudEvent
+from edgeferry.core.events import CloudEvent, EdgeEvent
 from edgeferry.core.kv import Scope, Value
 from edgeferry.core.message import RuleMessage
 
@@ -31,11 +31,18 @@ class Output(NamedTuple):
 class Emit(NamedTuple):
     """Append an event to one of the site's event logs, in the same batch as the outputs."""
 
-    channel: Literal["cloud-events", "cloud-events-ts"]
-    event: CloudEvent
+    channel: Literal["cloud-events", "cloud-events-ts", "edge-events", "edge-events-ts"]
+    event: CloudEvent | EdgeEvent
+    """An EdgeEvent is keyed by its edge."""
 
 
-Leaving = Output | Emit
+class End(NamedTuple):
+    """Leave by no relation, for a reason that the site counts."""
+
+    reason: str
+
+
+Leaving = Output | Emit | End
 
 
 def failure(message: RuleMessage, reason: str) -> Output:
@@ -82,7 +89,16 @@ class AttributesPort(Protocol):
         ...
 
 
-PortName = Literal["timeseries", "attributes"]
+class EdgesPort(Protocol):
+    async def related(self, entities: Sequence[tuple[str, str]]) -> Sequence[Sequence[str]]:
+        """The ids of the edges that have to do with each (entity type, entity id): those a
+        device or asset is assigned to, a customer's own, all of a tenant's.
+
+        Raises StoreUnavailable (Later)."""
+        ...
+
+
+PortName = Literal["timeseries", "attributes", "edges"]
 C = TypeVar("C")
 
 

@@ -314,6 +314,88 @@ class PositionStore(Protocol):
         ...
 
 
+class EdgeEventRow(NamedTuple):
+    """An Edge Event for the Edge queue. ``value``: its encoded bytes; ``source`` and
+    ``offset``: where it stands in the log, by which a repeated append is known. ``origin``:
+    site id of who decided a change, as its header says."""
+
+    edge_id: str
+    lane: str
+    source: str
+    offset: int
+    created_time: int
+    action: str
+    type: str
+    entity_type: str
+    entity_id: str
+    uid: str
+    traceparent: str
+    origin: str
+    value: bytes
+
+
+class QueuedEvent(NamedTuple):
+    """A row of the queue; ``queued_ms``: when it was appended."""
+
+    lane: str
+    seq: int
+    queued_ms: int
+    created_time: int
+    action: str
+    type: str
+    entity_type: str
+    entity_id: str
+    uid: str
+    traceparent: str
+    origin: str
+    value: bytes
+
+
+class QueueEnds(NamedTuple):
+    """Of one lane of an edge: the first seq held, the next one to come."""
+
+    start: int
+    end: int
+
+
+class EdgeEventStore(Protocol):
+    """The Edge queue: per (edge, lane) a dense sequence from 0. All calls raise
+    StoreUnavailable (Later). One process appends to an edge's lanes at a time."""
+
+    async def append(self, rows: Sequence[EdgeEventRow]) -> None:
+        """In order; return when durable. A row whose offset is not above the last one of
+        its source in its edge's lane is there already and is passed over."""
+        ...
+
+    async def ends(self, edge_id: str, lane: str) -> QueueEnds: ...
+
+    async def read(
+        self, edge_id: str, lane: str, seq: int, max_bytes: int
+    ) -> Sequence[QueuedEvent]:
+        """From ``seq`` on, or from the first held above it; at least one when there is one."""
+        ...
+
+    async def size(self, edge_id: str, lane: str, seq: int) -> int:
+        """Bytes of the events from ``seq`` on."""
+        ...
+
+    async def find(
+        self, edge_id: str, start_ms: int, end_ms: int, limit: int, skip: int = 0
+    ) -> tuple[Sequence[QueuedEvent], int]:
+        """Of both lanes, queued at start_ms <= t < end_ms, the newest first; and how many
+        there are in all."""
+        ...
+
+    async def drop(self, edge_id: str, lane: str, below: int) -> None:
+        """Delete everything below a seq; the sequence goes on above it."""
+        ...
+
+    async def expire(self, before_ms: int, most: int) -> int:
+        """Delete what was queued before, and of each lane all but the newest ``most``; how
+        many went."""
+        ...
+
+
 class Store(Protocol):
     """All of it, with its life cycle."""
 
@@ -325,6 +407,9 @@ class Store(Protocol):
 
     @property
     def positions(self) -> PositionStore: ...
+
+    @property
+    def edge_events(self) -> EdgeEventStore: ...
 
     async def start(self) -> None:
         """Connect and prepare; make the tables that are missing where the store owns them."""

@@ -11,10 +11,26 @@ from typing import Any, Protocol, runtime_checkable
 
 from edgeferry.core.chain import Chain, ChainNode
 from edgeferry.core.errors import Later, Never, RecordTooLarge, Stop, Undecodable
+from edgeferry.core.events import EdgeEvent
 from edgeferry.core.message import RuleMessage
-from edgeferry.core.node import ERROR_KEY, FAILURE, SUCCESS, Leaving, NodeSpec, Output, failure
+from edgeferry.core.node import (
+    ERROR_KEY,
+    FAILURE,
+    SUCCESS,
+    Emit,
+    End,
+    Leaving,
+    NodeSpec,
+    Output,
+    failure,
+)
 from edgeferry.core.record import HEADER_TYPE, Headers, Outgoing, Record
-from edgeferry.log.codec import decode_message, encode_cloud_event, encode_message
+from edgeferry.log.codec import (
+    decode_message,
+    encode_cloud_event,
+    encode_edge_event,
+    encode_message,
+)
 from edgeferry.log.topics import chain_topic, node_topic, root_topic, site_topic
 from edgeferry.streams.processor import Dead, Outputs, Processor, TopicPartition
 
@@ -228,10 +244,14 @@ class RuleNodeProcessor:
                 if out.entity_id != message.entity_id:
                     key = out.entity_id.encode()
                 made += [Outgoing(topic, key, value, headers) for topic in topics]
+            elif isinstance(item, End):
+                self._site.ended(self.chain, self.node, item.reason, 1)
+                continue
             else:
-                topic = site_topic(self._site.site, item.channel)
-                value = encode_cloud_event(item.event)
-                made.append(Outgoing(topic, record.key, value, record.headers))
+                key, value = _emitted(record, item)
+                made.append(
+                    Outgoing(site_topic(self._site.site, item.channel), key, value, record.headers)
+                )
             if len(value) > self._site.max_record_bytes:
                 raise self._too_large(value)
         return made
@@ -265,6 +285,14 @@ def _decoded(record: Record, outputs: Outputs) -> RuleMessage | None:
     except Never as error:
         outputs.dead.append(Dead(record, error))
         return None
+
+
+def _emitted(record: Record, emit: Emit) -> tuple[bytes | None, bytes]:
+    """Key and value of an event."""
+    event = emit.event
+    if isinstance(event, EdgeEvent):
+        return event.edge_id.encode(), encode_edge_event(event)
+    return record.key, encode_cloud_event(event)
 
 
 def _type_of(record: Record) -> bytes | None:

@@ -9,6 +9,7 @@ from edgeferry.rules.nodes import (
     log,
     message_type_switch,
     push_to_cloud,
+    push_to_edge,
     save_attributes,
     save_timeseries,
     script_filter,
@@ -21,6 +22,7 @@ _SPECS: Final = (
     save_timeseries.NODE,
     save_attributes.NODE,
     push_to_cloud.NODE,
+    push_to_edge.NODE,
     log.NODE,
 )
 

@@ -2,6 +2,7 @@
 
 from edgeferry.core.clock import Clock
 from edgeferry.store.cassandra_attributes import CassandraAttributes
+from edgeferry.store.cassandra_edge_events import CassandraEdgeEvents
 from edgeferry.store.cassandra_positions import CassandraPositions
 from edgeferry.store.cassandra_session import CassandraSession, Tuning
 from edgeferry.store.cassandra_timeseries import CassandraTimeseries
@@ -34,6 +35,7 @@ class CassandraStore:
         )
         self.attributes = CassandraAttributes(session=self._session, clock=clock)
         self.positions = CassandraPositions(session=self._session, clock=clock)
+        self.edge_events = CassandraEdgeEvents(session=self._session, clock=clock)
 
     async def start(self) -> None:
         await self._session.start()

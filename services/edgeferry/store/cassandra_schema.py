@@ -14,6 +14,8 @@ TABLES = (
     "ts_kv_latest_cf",
     "attributes_kv_cf",
     "sync_position_cf",
+    "edge_event_cf",
+    "edge_event_head_cf",
 )
 ADDED_COLUMNS = {
     ("ts_kv_latest_cf", "deletes"): "text",

@@ -10,6 +10,7 @@ from edgeferry.core.store import Position
 from edgeferry.store.metrics import StoreMetrics
 from edgeferry.store.sqlite_attributes import SqliteAttributes
 from edgeferry.store.sqlite_deletes import SqliteDeletes
+from edgeferry.store.sqlite_edge_events import SqliteEdgeEvents
 from edgeferry.store.sqlite_file import FileLock, check_readable, meaning_of
 from edgeferry.store.sqlite_ids import SqliteIds
 from edgeferry.store.sqlite_reader import SqliteReader
@@ -81,6 +82,7 @@ class SqliteStore:
             writer=self._writer, reader=self._reader, ids=self._ids, clock=clock
         )
         self.positions = SqlitePositions(writer=self._writer, reader=self._reader)
+        self.edge_events = SqliteEdgeEvents(writer=self._writer, reader=self._reader, clock=clock)
 
     async def start(self) -> None:
         await asyncio.to_thread(self._open)

@@ -1,6 +1,6 @@
 """The tables of the SQLite store, format by format."""
 
-FORMAT = 2
+FORMAT = 3
 """Raise it with every change of the tables, and add the way there to ``MIGRATIONS``."""
 
 _TELEMETRY = """
@@ -49,9 +49,27 @@ CREATE TABLE positions (
 ) STRICT, WITHOUT ROWID;
 """
 
-SCHEMA = _TELEMETRY + _DELETES + _ATTRIBUTES + _POSITIONS
+# sources: the next offset of each source, as JSON.
+_EDGE_EVENTS = """
+CREATE TABLE edge_events (
+    edge TEXT NOT NULL, lane TEXT NOT NULL, seq INTEGER NOT NULL, queued_ms INTEGER NOT NULL,
+    created_time INTEGER NOT NULL, action TEXT NOT NULL, type TEXT NOT NULL,
+    entity_type TEXT NOT NULL, entity_id TEXT NOT NULL, uid TEXT NOT NULL,
+    traceparent TEXT NOT NULL, origin TEXT NOT NULL, value BLOB NOT NULL,
+    PRIMARY KEY (edge, lane, seq)
+) STRICT;
+CREATE INDEX edge_events_by_time ON edge_events (edge, queued_ms);
+CREATE TABLE edge_event_heads (
+    edge TEXT NOT NULL, lane TEXT NOT NULL, first INTEGER NOT NULL, next INTEGER NOT NULL,
+    sources TEXT NOT NULL,
+    PRIMARY KEY (edge, lane)
+) STRICT, WITHOUT ROWID;
+"""
+
+SCHEMA = _TELEMETRY + _DELETES + _ATTRIBUTES + _POSITIONS + _EDGE_EVENTS
 
 MIGRATIONS = {
     1: _DELETES + "ALTER TABLE attributes ADD COLUMN decisions TEXT;",
+    2: _EDGE_EVENTS,
 }
 """Format -> what makes the next one of it."""

@@ -23,7 +23,7 @@ from edgeferry.store.sqlite_file import meaning_of, open_for_writing
 ROWS_PER_STATEMENT = 1024
 ROWS_PER_COMMIT = 20_000
 
-Cell = int | float | str | None
+Cell = int | float | str | bytes | None
 Execute = Callable[[str, Sequence[Cell]], sqlite3.Cursor]
 Result = TypeVar("Result")
 

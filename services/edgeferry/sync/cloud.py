@@ -14,7 +14,8 @@ from edgeferry.runtime.settings import SyncSettings
 from edgeferry.sync import handshake
 from edgeferry.sync.edges import Edge, Edges
 from edgeferry.sync.ending import SessionEnded
-from edgeferry.sync.inbox import Checkpoint, Inbox
+from edgeferry.sync.inbox import Checkpoint
+from edgeferry.sync.lane_status import ReceivedLane, SentLane, received_lane
 from edgeferry.sync.lanes import UP
 from edgeferry.sync.sending import LinkLimits
 from edgeferry.sync.sessions import (
@@ -34,24 +35,12 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class ReceivedLane:
-    """``made``: the end of the Edge's log as last told; everything below ``received`` has
-    come, everything below ``acked`` is durable here. ``lost``: gone before it could come."""
-
-    lane: str
-    epoch: int
-    made: int
-    received: int
-    acked: int
-    lost: int
-
-
-@dataclass(frozen=True, slots=True)
 class EdgeStatus:
     id: str
     name: str
     connected: bool
     lanes: Sequence[ReceivedLane]
+    down: Sequence[SentLane] = ()
 
 
 class CloudSync:
@@ -141,8 +130,8 @@ class CloudSync:
     async def _status(self, edge: Edge) -> EdgeStatus:
         session = self._sessions.live(edge.id)
         if session is not None:
-            lanes = [_live(inbox) for inbox in session.inboxes]
-            return EdgeStatus(edge.id, edge.name, True, lanes)
+            lanes = [received_lane(inbox) for inbox in session.inboxes]
+            return EdgeStatus(edge.id, edge.name, True, lanes, await self._down(edge.id))
         lanes = []
         for lane in UP:
             stored = await self._parts.received.positions.load(position_name(edge.id, lane))
@@ -150,7 +139,28 @@ class CloudSync:
                 kept = Checkpoint.unpack(stored)
                 at = kept.position.offset
                 lanes.append(ReceivedLane(lane, kept.position.epoch, kept.made, at, at, kept.lost))
-        return EdgeStatus(edge.id, edge.name, False, lanes)
+        return EdgeStatus(edge.id, edge.name, False, lanes, await self._down(edge.id))
+
+    async def _down(self, edge_id: str) -> list[SentLane]:
+        now_ms = self._parts.received.clock.now_ms()
+        lanes = []
+        for outbox in self._parts.down(edge_id):
+            figures = await outbox.figures()
+            session = outbox.session
+            age = None if figures.oldest_ms is None else max(0, now_ms - figures.oldest_ms)
+            lanes.append(
+                SentLane(
+                    lane=outbox.lane,
+                    epoch=session.epoch if session else outbox.kept[0],
+                    made=figures.end,
+                    sent=session.next_offset if session else figures.acked,
+                    acked=figures.acked,
+                    depth=figures.end - figures.first,
+                    oldest_age_ms=age,
+                    lost=figures.dropped,
+                )
+            )
+        return lanes
 
     async def _handle(self, _frames: object, context: grpc.aio.ServicerContext) -> None:
         if self._stopping:
@@ -205,12 +215,6 @@ class CloudSync:
         except InvalidSettings as error:
             log.error("%s", error)
             return None
-
-
-def _live(inbox: Inbox) -> ReceivedLane:
-    lane = inbox.lane
-    made = max(inbox.made, lane.received)
-    return ReceivedLane(inbox.name, lane.epoch, made, lane.received, lane.durable, inbox.lost)
 
 
 def _checked(settings: SyncSettings) -> tuple[grpc.ServerCredentials, Path]:

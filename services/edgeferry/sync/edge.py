@@ -26,6 +26,7 @@ from edgeferry.sync import handshake
 from edgeferry.sync.ending import SessionEnded, expect
 from edgeferry.sync.flow import ProtocolError
 from edgeferry.sync.inbox import Inbox, Received
+from edgeferry.sync.lane_status import ReceivedLane, received_lane
 from edgeferry.sync.lanes import DOWN
 from edgeferry.sync.link import Link
 from edgeferry.sync.outbox import Backlog, Outbox
@@ -83,13 +84,15 @@ class LaneStatus:
 @dataclass(frozen=True, slots=True)
 class EdgeSyncStatus:
     """``detail``: why there is no connection; empty while there is one. ``lost``: events that
-    the Cloud was told of as lost, ever."""
+    the Cloud was told of as lost, ever. ``received``: the lanes that come down, as of the last
+    session; empty before the first."""
 
     connected: bool
     detail: str
     edge_id: str
     lanes: Mapping[str, LaneStatus]
     lost: int
+    received: Sequence[ReceivedLane] = ()
 
 
 class EdgeSync:
@@ -110,6 +113,7 @@ class EdgeSync:
         self._trust: Trust | None = None
         self._link: Link | None = None
         self._sending: Mapping[str, Sending] = {}
+        self._inboxes: Sequence[Inbox] = ()
         self._backlogs: dict[str, Backlog] = {}
         self._writer: ClosableWriter | None = None
         self._detail = "not connected yet"
@@ -154,6 +158,7 @@ class EdgeSync:
             edge_id=self._edge_id,
             lanes=lanes,
             lost=sum(outbox.lost for outbox in self._parts.outboxes),
+            received=[received_lane(inbox) for inbox in self._inboxes],
         )
 
     def _lane_status(self, outbox: Outbox) -> LaneStatus:
@@ -279,12 +284,13 @@ class EdgeSync:
         await stream.write(Frame(start=start))
         begun = (await expect(stream, "begun")).begun
         self._sending = {lane.name: lane for lane in sending}
+        self._inboxes = handshake.begin_receiving(inboxes, begun.begins)
         theirs = handshake.schemas_from_wire(welcome.schemas)
         return Link(
             stream=stream,
             limits=self._limits,
             sending=sending,
-            inboxes=handshake.begin_receiving(inboxes, begun.begins),
+            inboxes=self._inboxes,
             unknown_schemas=frozenset(self._schemas.keys() - theirs.keys()),
             site=self._parts.received,
         )

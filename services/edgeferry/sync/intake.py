@@ -1,4 +1,6 @@
-"""Takes received Cloud Events into the Cloud's root chain, each once."""
+"""Takes received events into the site, each once: to the root chain, or to the owner of
+changes. The Cloud's intake takes those of its edges, an Edge's apply those of its Cloud.
+"""
 
 import asyncio
 import json
@@ -11,11 +13,12 @@ from edgeferry.core.clock import Clock
 from edgeferry.core.errors import Later, LogUnavailable, Never, OffsetOutOfRange, Undecodable
 from edgeferry.core.record import LogReader, Record
 from edgeferry.core.store import Position, PositionStore
-from edgeferry.log.topics import root_topic, site_topic
+from edgeferry.log.topics import site_topic
 from edgeferry.streams.processor import Dead, Outputs, TopicPartition
 from edgeferry.sync.filter import EventFilter, Seen
-from edgeferry.sync.lanes import UP
+from edgeferry.sync.lanes import DOWN, UP
 from edgeferry.sync.messages import RuleMessages
+from edgeferry.sync.received_changes import Source
 from edgeferry.sync.recovery import names_origin, origin_of
 
 _CHECKPOINT_SECONDS = 5.0
@@ -41,13 +44,16 @@ class Intake:
         reader: LogReader,
         positions: PositionStore,
         clock: Clock,
+        source: Source = "edge",
     ) -> None:
+        """``source``: the side that the events come from."""
         self._site = site
         self._reader = reader
         self._positions = positions
         self._clock = clock
-        self._messages = RuleMessages(topic=root_topic(site), tenant_id=tenant_id)
-        self._topics = tuple(site_topic(site, lane) for lane in UP)
+        self._messages = RuleMessages(site=site, tenant_id=tenant_id, source=source)
+        lanes, self._node = (UP, "intake") if source == "edge" else (DOWN, "apply")
+        self._topics = tuple(site_topic(site, lane) for lane in lanes)
         self._filters: dict[TopicPartition, EventFilter] = {}
         self._unsaved: set[TopicPartition] = set()
         self._saved_at = clock.monotonic()
@@ -55,7 +61,7 @@ class Intake:
 
     @property
     def name(self) -> str:
-        return f"{self._site}.intake"
+        return f"{self._site}.{self._node}"
 
     @property
     def chain(self) -> str:
@@ -63,7 +69,7 @@ class Intake:
 
     @property
     def node(self) -> str:
-        return "intake"
+        return self._node
 
     @property
     def topics(self) -> tuple[str, ...]:

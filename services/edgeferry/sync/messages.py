@@ -1,11 +1,11 @@
 """From a received Cloud Event to messages of the Cloud's root chain.
 
 Which message type comes of which action, and its metadata: the receiver's side of the
-field (its telemetry and attribute processors). An attribute change (ATTRIBUTES_UPDATED,
-ATTRIBUTES_DELETED) enters the chain as news; it is saved by the attributes service.
+field (its telemetry and attribute processors). Changes of attributes, entities and commands
+go to the owner of changes instead (``sync.received_changes``), which tells the chain.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -15,10 +15,11 @@ from edgeferry.core.ids import derived_id
 from edgeferry.core.message import DataType, RuleMessage
 from edgeferry.core.record import HEADER_ORIGIN, HEADER_TRACEPARENT, HEADER_TYPE, Outgoing, Record
 from edgeferry.log.codec import codec, encode_message
+from edgeferry.log.topics import root_topic
 from edgeferry.sync.quick_events import EventHead, json_fragment, read_telemetry
+from edgeferry.sync.received_changes import AvroRecord, ReceivedChanges, Source, body_of
 
-_NODE = "cloud.intake"
-_SOURCE = "edge"
+_CLOUD = "cloud"
 _JSON = str(DataType.JSON)
 _NO_STACK: list[str] = []
 _MAX_STAMP = 2**63 - 1
@@ -27,61 +28,57 @@ _NAMES = {
     "ASSET": ("assetName", "assetType"),
     "ENTITY_VIEW": ("entityViewName", "entityViewType"),
 }
-_ATTRIBUTES = {
-    "POST_ATTRIBUTES": "POST_ATTRIBUTES_REQUEST",
-    "ATTRIBUTES_UPDATED": "ATTRIBUTES_UPDATED",
-}
-
 _SCALARS = ("bool_v", "long_v", "dbl_v", "str_v")
 
-AvroRecord = Mapping[str, Any]
 Points = Sequence[tuple[int, dict[str, Any]]]
 
 
 class UnsupportedAction(Never):
-    """An event of a kind that this Cloud does not take."""
+    """An event of a kind that this site does not take."""
 
 
 class RuleMessages:
-    """Makes the messages; one per site."""
+    """Makes the messages and changes; one per site."""
 
-    def __init__(self, *, topic: str, tenant_id: str) -> None:
-        """``topic``: the root chain's. ``tenant_id`` is the site's: what an event says
-        about it is not believed."""
-        self._topic = topic
+    def __init__(self, *, site: str, tenant_id: str, source: Source) -> None:
+        """``source``: the side that the events come from. ``tenant_id`` is the site's: what
+        an event says about it is not believed."""
+        self._topic = root_topic(site)
         self._tenant_id = tenant_id
-        self._event_codec = codec("CloudEvent")
+        self._source: Source = source
+        self._node = "cloud.intake" if source == "edge" else "edge.apply"
+        self._event_codec = codec("CloudEvent" if source == "edge" else "EdgeEvent")
+        self._changes = ReceivedChanges(site=site, tenant_id=tenant_id, source=source)
 
     def of(self, record: Record, edge_id: bytes) -> list[Outgoing]:
         """Point i of a telemetry event keeps the event's stamp + i. The same record always
         makes the same bytes.
 
         Raises Undecodable, UnknownSchema, UnsupportedAction."""
-        quick = read_telemetry(record.value)
+        quick = read_telemetry(record.value) if self._source == "edge" else None
         if quick is not None and quick.action == "TIMESERIES_UPDATED":
             return self._telemetry(record, edge_id, quick.head, quick.points)
         event = self._event_codec.decode(record.value)
         head = EventHead(*(event[field] for field in EventHead._fields))
         action = event["action"]
         if action == "TIMESERIES_UPDATED":
-            points = _body(event, "timeseries")["points"]
+            points = body_of(event, "timeseries")["points"]
             return self._telemetry(
                 record, edge_id, head, [(p["ts"], _values(p["values"])) for p in points]
             )
-        if action in _ATTRIBUTES:
-            body = _body(event, "attributes")
+        if action == "POST_ATTRIBUTES":
+            body = body_of(event, "attributes")
             metadata = {"ts": str(body["ts"]), "scope": body["scope"]}
-            data, type_ = _values(body["values"]), _ATTRIBUTES[action]
-        elif action == "ATTRIBUTES_DELETED":
-            body = _body(event, "attribute_keys")
-            metadata = {"scope": body["scope"]}
-            data, type_ = {"attributes": body["keys"]}, action
-        else:
+            data = _values(body["values"])
+            type_ = "POST_ATTRIBUTES_REQUEST"
+            return [self._message(record, edge_id, head, 0, type_, metadata, data)]
+        change = self._changes.of(event, record, edge_id)
+        if change is None:
             raise UnsupportedAction(
                 f"action {action} of {event['type']} {head.entity_id} is not taken by this "
-                "Cloud: replay this dead letter after an upgrade that takes it"
+                "site: replay this dead letter after an upgrade that takes it"
             )
-        return [self._message(record, edge_id, head, 0, type_, metadata, data)]
+        return [change]
 
     def _telemetry(
         self, record: Record, edge_id: bytes, head: EventHead, points: Points
@@ -106,15 +103,16 @@ class RuleMessages:
         event_id, stamp, entity_type, entity_id, name, profile = head
         if stamp > _MAX_STAMP - index:
             raise Undecodable(f"the stamp {stamp} leaves no room for point {index}")
-        metadata["source"] = _SOURCE
-        metadata["edgeId"] = edge_id.decode()
+        metadata["source"] = self._source
+        if self._source == "edge":
+            metadata["edgeId"] = edge_id.decode()
         keys = _NAMES.get(entity_type)
         if keys is not None:
             metadata[keys[0]] = name
             metadata[keys[1]] = profile
         value = encode_message(
             RuleMessage(
-                derived_id(event_id, _NODE, index),
+                derived_id(event_id, self._node, index),
                 self._tenant_id,
                 record.timestamp,
                 stamp + index,
@@ -127,16 +125,10 @@ class RuleMessages:
                 orjson.dumps(data).decode(),
             )
         )
-        headers = [(HEADER_ORIGIN, edge_id), (HEADER_TYPE, type_.encode())]
+        origin = edge_id if self._source == "edge" else _CLOUD.encode()
+        headers = [(HEADER_ORIGIN, origin), (HEADER_TYPE, type_.encode())]
         headers += [header for header in record.headers if header[0] == HEADER_TRACEPARENT]
         return Outgoing(self._topic, entity_id.encode(), value, headers)
-
-
-def _body(event: AvroRecord, name: str) -> AvroRecord:
-    body: AvroRecord | None = event[name]
-    if body is None:
-        raise Undecodable(f"an event with action {event['action']} has no {name}")
-    return body
 
 
 def _values(entries: list[AvroRecord]) -> dict[str, Any]:

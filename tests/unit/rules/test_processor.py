@@ -16,12 +16,17 @@ from edgeferry.core.errors import (
     Undecodable,
     UnknownSchema,
 )
-from edgeferry.core.events import CloudEvent
+from edgeferry.core.events import CloudEvent, EdgeEvent
 from edgeferry.core.kv import TsPoint
 from edgeferry.core.message import RuleMessage
-from edgeferry.core.node import Emit, Leaving, NodeSpec, Output, failure
+from edgeferry.core.node import Emit, End, Leaving, NodeSpec, Output, failure
 from edgeferry.core.record import Outgoing, Record
-from edgeferry.log.codec import decode_cloud_event, decode_message, encode_message
+from edgeferry.log.codec import (
+    decode_cloud_event,
+    decode_edge_event,
+    decode_message,
+    encode_message,
+)
 from edgeferry.rules.processor import (
     NodeFailure,
     RuleNodeProcessor,
@@ -255,6 +260,28 @@ class TestEnds:
 
 
 class TestEmit:
+    async def test_an_edge_event_is_keyed_by_its_edge(self) -> None:
+        told = EdgeEvent("edge-1", "event-1", EVENT)
+        node = Node(lambda message, config: [Emit("edge-events-ts", told)])
+        (out,) = (await node.run(record())).records
+        assert (out.topic, out.key, out.headers) == ("edge.edge-events-ts", b"edge-1", HEADERS)
+        assert decode_edge_event(out.value).event.id == EVENT.id
+
+    async def test_an_edge_event_too_large_is_a_failure_of_its_message(self) -> None:
+        small, big = (EdgeEvent(edge, "", EVENT) for edge in ("edge-1", "e" * 2_000))
+        node = Node(
+            lambda message, config: [Emit("edge-events", small), Emit("edge-events", big)],
+            wires={"Failure": ("other",)},
+            max_record_bytes=1_000,
+        )
+        (out,) = (await node.run(record())).records
+        assert out.topic == "edge.chain.other"
+
+    async def test_an_end_is_counted_and_leads_nowhere(self) -> None:
+        node = Node(lambda message, config: [End("No related edge")])
+        assert (await node.run(record())).records == []
+        assert node.ended == [("chain", "node", "No related edge", 1)]
+
     @pytest.mark.parametrize("channel", ["cloud-events", "cloud-events-ts"])
     async def test_an_event_goes_to_its_topic_under_the_messages_key(self, channel: Any) -> None:
         node = Node(lambda message, config: [Emit(channel, EVENT), Output("Success", message)])

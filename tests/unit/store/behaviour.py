@@ -6,6 +6,7 @@ Subclasses give a fixture ``bench``.
 from tests.unit.store.behaviour_aggregates import AggregateBehaviour
 from tests.unit.store.behaviour_attributes import AttributesBehaviour
 from tests.unit.store.behaviour_deletes import DeleteBehaviour
+from tests.unit.store.behaviour_edge_events import EdgeEventBehaviour
 from tests.unit.store.behaviour_merging import MergeBehaviour
 from tests.unit.store.behaviour_refusals import RefusalBehaviour
 from tests.unit.store.behaviour_telemetry import TelemetryBehaviour
@@ -17,6 +18,7 @@ class StoreBehaviour(
     AggregateBehaviour,
     DeleteBehaviour,
     AttributesBehaviour,
+    EdgeEventBehaviour,
     RefusalBehaviour,
 ):
     pass

@@ -110,17 +110,20 @@ class Faults:
 
 
 class World:
-    def __init__(self, seed: int, faults: Faults) -> None:
+    def __init__(self, seed: int, faults: Faults, *, down: bool = False) -> None:
+        """``down``: a lane down, whose log, the Edge queue, has no identity of its own and whose
+        receiver's topic has one partition. (The sender is called edge nevertheless.)"""
         self.random = random.Random(seed)
         self.faults = faults
         self.edge = Edge()
-        self.cloud = Cloud()
+        self.partitions = 1 if down else PARTITIONS
+        self.cloud = Cloud(topic=[[] for _ in range(self.partitions)])
         self.created = 0
         self.zombies: list[deque[Received]] = []
         self.backup: tuple[list[Event], int, SendMemory | None, int, str] | None = None
         self.logs_made = 0
         self.told_lost = 0
-        self.log_id = "log0"
+        self.log_id = "" if down else "log0"
         self.epoch_starts: dict[int, int] = {}
         self.incarnation_told = ""
 
@@ -313,7 +316,7 @@ class World:
         self.edge_crashes()
         self.edge.log, self.edge.start, self.edge.committed = [], 0, 0
         self.logs_made += 1
-        self.log_id = f"log{self.logs_made}"
+        self.log_id = f"log{self.logs_made}" if self.log_id else ""
 
     # --- the Cloud -----------------------------------------------------------------
 
@@ -398,12 +401,12 @@ class World:
             cloud.opened = True
             if self.random.random() < 0.1:
                 return
-        appending: list[deque[Received]] = [deque() for _ in range(PARTITIONS)]
+        appending: list[deque[Received]] = [deque() for _ in range(self.partitions)]
         size = 0
         for _ in range(self.random.randint(1, len(cloud.queue))):
             epoch, first, events = cloud.queue.popleft()
             for offset, event in enumerate(events, first):
-                appending[event.key % PARTITIONS].append(Received(event, epoch, offset))
+                appending[event.key % self.partitions].append(Received(event, epoch, offset))
             cloud.append_ends = (first + len(events), events[-1].hash, size + len(events))
             size += len(events)
         cloud.appending = appending
@@ -454,7 +457,7 @@ class World:
             return
         queue = self.random.choice(self.zombies)
         record = queue.popleft()
-        self.cloud.topic[record.event.key % PARTITIONS].append(record)
+        self.cloud.topic[record.event.key % self.partitions].append(record)
         if not queue:
             self.zombies.remove(queue)
 

@@ -7,10 +7,15 @@ import pytest
 
 from edgeferry.core.clock import ManualClock
 from edgeferry.core.errors import LogUnavailable, StoreUnavailable, Undecodable
-from edgeferry.core.events import CloudEvent
+from edgeferry.core.events import CloudEvent, EdgeEvent
 from edgeferry.core.kv import TsPoint
 from edgeferry.core.record import Headers, Outgoing, Record
-from edgeferry.log.codec import decode_message, encode_cloud_event
+from edgeferry.log.codec import (
+    decode_cloud_event,
+    decode_message,
+    encode_cloud_event,
+    encode_edge_event,
+)
 from edgeferry.streams.processor import Outputs, TopicPartition
 from edgeferry.sync.intake import Intake
 from tests.unit.sync.fakes import MemoryLog, MemoryPositions, MemoryReader
@@ -204,3 +209,26 @@ async def test_memory_that_cannot_be_rebuilt_now_is_an_error_for_later(world: Wo
     world.reader.away = True
     with pytest.raises(LogUnavailable):
         await world.intake().assigned({AT: 1})
+
+
+@pytest.mark.asyncio
+async def test_an_edge_applies_what_its_cloud_sends_once() -> None:
+    world = World()
+    topic = "edge.edge-events-ts"
+    world.log.make(topic, 1)
+    apply = Intake(
+        site="edge",
+        tenant_id="tenant",
+        reader=world.reader,
+        positions=world.positions,
+        clock=world.clock,
+        source="cloud",
+    )
+    assert (apply.name, apply.topics[1]) == ("edge.apply", topic)
+    await apply.assigned({TopicPartition(topic, 0): 0})
+    for number in (0, 1, 1, 2):
+        told = EdgeEvent(EDGE.decode(), "", decode_cloud_event(event(number)))
+        headers = [("edge", EDGE), ("epoch", b"1"), ("offset", b"%d" % number)]
+        world.log.add(Outgoing(topic, b"k", encode_edge_event(told), headers))
+    assert await passed(apply, world.log.records(topic)) == [0, 1, 2]
+    assert apply.repeats == 1

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from edgeferry.core.errors import Undecodable
-from edgeferry.core.events import AttributeKeysBody, AttributesBody, CloudEvent
+from edgeferry.core.events import AttributesBody, CloudEvent
 from edgeferry.core.kv import Scope, TsPoint, Value
 from edgeferry.core.message import RuleMessage
 from edgeferry.core.record import Record
@@ -28,7 +28,7 @@ def event(action: str = "TIMESERIES_UPDATED", **changed: object) -> CloudEvent:
 
 def messages(of: CloudEvent) -> list[RuleMessage]:
     record = Record("t", 0, 9, 777, b"k", encode_cloud_event(of), HEADERS)
-    made = RuleMessages(topic="cloud.root", tenant_id="tenant").of(record, EDGE)
+    made = RuleMessages(site="cloud", tenant_id="tenant", source="edge").of(record, EDGE)
     assert {outgoing.topic for outgoing in made} <= {"cloud.root"}
     return [decode_message(outgoing.value) for outgoing in made]
 
@@ -69,14 +69,14 @@ def test_a_repeat_makes_the_same_bytes() -> None:
     record = Record(
         "t", 0, 9, 777, b"k", encode_cloud_event(event(timeseries=[TsPoint(1, {"t": 1})])), HEADERS
     )
-    maker = RuleMessages(topic="cloud.root", tenant_id="tenant")
+    maker = RuleMessages(site="cloud", tenant_id="tenant", source="edge")
     assert maker.of(record, EDGE) == maker.of(record, EDGE)
 
 
 def test_headers_carry_trace_origin_and_type() -> None:
     value = encode_cloud_event(event(timeseries=[TsPoint(1, {"t": 1})]))
     record = Record("t", 0, 9, 777, b"other", value, HEADERS)
-    (outgoing,) = RuleMessages(topic="cloud.root", tenant_id="tenant").of(record, EDGE)
+    (outgoing,) = RuleMessages(site="cloud", tenant_id="tenant", source="edge").of(record, EDGE)
     assert dict(outgoing.headers) == {
         "traceparent": b"00-abc", "origin": EDGE, "type": b"POST_TELEMETRY_REQUEST",
     }  # fmt: skip
@@ -87,7 +87,6 @@ def test_headers_carry_trace_origin_and_type() -> None:
     ("action", "type_"),
     [
         ("POST_ATTRIBUTES", "POST_ATTRIBUTES_REQUEST"),
-        ("ATTRIBUTES_UPDATED", "ATTRIBUTES_UPDATED"),
     ],
 )
 def test_attributes_become_a_message_with_scope_and_ts(action: str, type_: str) -> None:
@@ -97,13 +96,6 @@ def test_attributes_become_a_message_with_scope_and_ts(action: str, type_: str) 
     assert message.metadata["scope"] == "CLIENT_SCOPE"
     assert message.metadata["ts"] == "42"
     assert message.metadata["source"] == "edge"
-
-
-def test_deleted_attributes_become_a_message_with_their_keys() -> None:
-    body = AttributeKeysBody(Scope.SERVER, ["a", "b"], {})
-    (message,) = messages(event("ATTRIBUTES_DELETED", attribute_keys=body))
-    assert (message.type, message.json) == ("ATTRIBUTES_DELETED", {"attributes": ["a", "b"]})
-    assert message.metadata["scope"] == "SERVER_SCOPE"
 
 
 def test_an_assets_names_are_an_assets() -> None:

@@ -104,3 +104,21 @@ def test_everything_at_once(faults: Faults) -> None:
     number again while its events still stand in the received topic."""
     for seed in SEEDS:
         simulate(seed, faults)
+
+
+def test_a_lane_down_loses_nothing_and_keeps_the_order() -> None:
+    for seed in SEEDS:
+        faults = Faults(breaks=40, edge_crashes=30, cloud_crashes=40)
+        world = World(seed, faults, down=True)
+        world.run(STEPS)
+        passed = [event for partition in passed_events(world) for event in partition]
+        assert passed == world.edge.log
+        assert world.told_lost == 0
+
+
+def test_a_lane_down_brings_all_again_to_a_receiver_that_lost_its_memory() -> None:
+    for seed in SEEDS:
+        world = World(seed, Faults(memory_losses=8, losing_trims=8), down=True)
+        world.run(STEPS)
+        assert_log_arrived(world)
+        assert_order_per_key(world)
