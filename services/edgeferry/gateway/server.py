@@ -8,6 +8,7 @@ import ssl
 from edgeferry.core.errors import InvalidSettings
 from edgeferry.gateway.appender import Appender, AppendRules
 from edgeferry.gateway.context import GatewayContext
+from edgeferry.gateway.device_api import DeviceApi
 from edgeferry.gateway.gate import Gate
 from edgeferry.gateway.mqtt.connection import Connection, Parts, Sessions
 from edgeferry.gateway.mqtt.packets import Reason
@@ -43,6 +44,7 @@ class Gateway:
         self.appender = Appender(
             writer=context.writer, clock=context.clock, metrics=context.metrics, rules=rules
         )
+        self.api = DeviceApi(context, self.records, self.appender)
         self._host = host
         self._port = port
         self._tls = tls
@@ -64,7 +66,9 @@ class Gateway:
     async def start(self) -> None:
         """Raises InvalidSettings when the devices file or the address cannot be used."""
         self.context.devices.load()
-        parts = Parts(self.context, self.records, self.appender, self.gate, self._sessions)
+        parts = Parts(
+            self.context, self.records, self.appender, self.gate, self._sessions, self.api
+        )
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(
@@ -87,6 +91,7 @@ class Gateway:
             self._sweeper.cancel()
             await asyncio.wait([self._sweeper])
             self._sweeper = None
+        await self.api.stop()
         await self.appender.stop(_DRAIN_SECONDS)
         for connection in list(self._sessions.all):
             connection.end(Reason.SERVER_SHUTTING_DOWN, "the gateway is stopping")
@@ -117,7 +122,10 @@ class Gateway:
         """What is due every second: give up, end silent connections, follow the devices file."""
         self.appender.check()
         self.gate.tidy()
+        self.api.desk.check()
         now = self.context.clock.monotonic()
+        for ended in self._sessions.kept.expire(now):
+            self.api.desk.release(ended)
         for connection in list(self._sessions.all):
             connection.check(now)
         await self._check_devices()

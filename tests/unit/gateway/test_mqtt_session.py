@@ -23,10 +23,11 @@ from edgeferry.gateway.mqtt.packets import (
     Unsubscribe,
     Will,
 )
-from edgeferry.gateway.mqtt.session import ATTRIBUTES, TELEMETRY, Session, SessionRules
+from edgeferry.gateway.mqtt.session import Session, SessionRules
 from tests.unit.gateway.client_packets import FromServer, decode
 from tests.unit.gateway.fakes import DEVICE, TOKEN
 
+ATTRIBUTES, TELEMETRY = "v1/devices/me/attributes", "v1/devices/me/telemetry"
 RULES = SessionRules(maximum_packet=66_560, receive_maximum=3, topic_alias_maximum=2)
 
 

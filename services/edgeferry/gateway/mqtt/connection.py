@@ -15,9 +15,13 @@ from edgeferry.core.errors import EdgeferryError, InvalidPayload, PayloadTooLarg
 from edgeferry.core.record import Outgoing
 from edgeferry.gateway.appender import Appender, weight
 from edgeferry.gateway.context import GatewayContext
+from edgeferry.gateway.device_api import MOST_IN_FLIGHT, DeviceApi
 from edgeferry.gateway.devices import Device
 from edgeferry.gateway.gate import Gate, NotTaken
 from edgeferry.gateway.mqtt.decoder import Decoder
+from edgeferry.gateway.mqtt.downlink import Downlink
+from edgeferry.gateway.mqtt.inbound import UnknownTopic, Unresolved, resolve, take
+from edgeferry.gateway.mqtt.kept import Kept, KeptSessions
 from edgeferry.gateway.mqtt.packets import (
     V5,
     Connect,
@@ -25,9 +29,11 @@ from edgeferry.gateway.mqtt.packets import (
     MqttError,
     Publish,
     Reason,
+    Subscribe,
 )
-from edgeferry.gateway.mqtt.session import ATTRIBUTES, TELEMETRY, Session, SessionRules
+from edgeferry.gateway.mqtt.session import Session, SessionRules
 from edgeferry.gateway.records import Records
+from edgeferry.gateway.topics import What, published
 
 CONNECT_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 5.0
@@ -43,14 +49,10 @@ REFUSED_SECONDS: Final = 2.0
 """Before a 3.1.1 client that was refused is disconnected: it will be back at once."""
 SLOWEST_SECONDS: Final = 60.0
 
-_WINDOW, _PROCESS, _WRITE, _CLOSED, _RATE, _REFUSED = 1, 2, 4, 8, 16, 32
-_LANES: Final[dict[str, Lane]] = {TELEMETRY: "telemetry", ATTRIBUTES: "general"}
+_WINDOW, _PROCESS, _WRITE, _CLOSED, _RATE, _REFUSED, _RESOLVE = 1, 2, 4, 8, 16, 32, 64
+_TELEMETRY: Final = (What.TELEMETRY, What.GATEWAY_TELEMETRY)
 
 log = logging.getLogger(__name__)
-
-
-class UnknownTopic(InvalidPayload):
-    """A publish to a topic that is not ours."""
 
 
 class Sessions:
@@ -58,14 +60,17 @@ class Sessions:
 
     def __init__(self) -> None:
         self.all: set[Connection] = set()
+        self.kept = KeptSessions()
         self._named: dict[tuple[str, str], Connection] = {}
 
     def connected(self, connection: "Connection", device_id: str, client_id: str) -> None:
-        """A client is in: an older connection of the same client ends."""
-        older = self._named.get((device_id, client_id))
         self._named[device_id, client_id] = connection
+
+    def take_over(self, device_id: str, client_id: str) -> None:
+        """A client is about to be in: its older connection ends, its session is free."""
+        older = self._named.pop((device_id, client_id), None)
         if older is not None:
-            older.end(Reason.SESSION_TAKEN_OVER, "the client has connected again")
+            older.give_up("the client has connected again")
 
     def closed(self, connection: "Connection", device_id: str, client_id: str) -> None:
         self.all.discard(connection)
@@ -82,6 +87,7 @@ class Parts:
     appender: Appender
     gate: Gate
     sessions: Sessions
+    api: DeviceApi
 
 
 @dataclass(slots=True)
@@ -111,11 +117,14 @@ class Connection(asyncio.Protocol):
         self._decoder = Decoder(maximum_packet)
         self._max_packet_311 = 2 * limit + PACKET_OVERHEAD
         self._session = Session(
-            rules=SessionRules(maximum_packet=maximum_packet),
+            rules=SessionRules(maximum_packet=maximum_packet, receive_maximum=MOST_IN_FLIGHT),
             authenticate=context.devices.find,
             available=self._can_serve,
             new_client_id=context.ids.next,
+            resume=self._resume,
         )
+        self._api = parts.api
+        self._down: Downlink | None = None
         self._transport: asyncio.Transport | None = None
         self._held = 0
         self._waiting_publishes = 0
@@ -143,6 +152,8 @@ class Connection(asyncio.Protocol):
         device = self._session.device
         self._sessions.closed(self, device.id if device else "", self._session.client_id)
         self._context.metrics.connections(-1)
+        if self._down is not None:
+            self._leave(self._down)
 
     def data_received(self, data: bytes) -> None:
         self._heard = self._monotonic()
@@ -197,6 +208,12 @@ class Connection(asyncio.Protocol):
             self._transport.write(data)
         self._close()
 
+    def give_up(self, text: str) -> None:
+        """Another connection takes the session over."""
+        self.end(Reason.SESSION_TAKEN_OVER, text)
+        if self._down is not None:
+            self._leave(self._down)
+
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
@@ -237,42 +254,68 @@ class Connection(asyncio.Protocol):
                 # a dead letter.
                 self._decoder.max_packet = self._max_packet_311
             self._sessions.connected(self, session.device.id, session.client_id)
+            self._down = Downlink(self._api, session, session.device, self._write_down)
+            self._down.subscribed()
+        elif type(packet) is Subscribe and self._down is not None:
+            self._down.subscribed()
 
     def _publish(self, packet: Publish, batch: _Batch) -> None:
         session = self._session
         topic = session.admit(packet)
-        payload = packet.payload
-        before = len(batch.records)
         device = session.device
         assert device is not None
         try:
-            self._gate.room(_LANES.get(topic, "general"))
+            self._gate.room(_lane(topic))
             self._keep_pace(packet, device)
         except NotTaken as refused:
             self._turn_away(packet, refused, batch)
             return
-        batch.publishes += 1
-        if packet.qos:
-            batch.with_ack += 1
+        self._take(packet, topic, batch)
+
+    def _take(self, packet: Publish, topic: str, batch: _Batch) -> None:
+        payload, session, before = packet.payload, self._session, len(batch.records)
+        assert self._down is not None
         try:
-            if topic == TELEMETRY:
-                batch.records += self._records.telemetry(device, payload)
-            elif topic == ATTRIBUTES:
-                batch.records += self._records.attributes(device, payload)
-            else:
-                raise UnknownTopic(f"devices publish to {TELEMETRY} and {ATTRIBUTES} only")
+            records = take(self._down, topic, payload)
+        except Unresolved as error:
+            self._hold(_RESOLVE)
+            self._api.spawn(self._resolve(packet, topic, error))
+            return
         except InvalidPayload as error:
             self._refuse(packet, topic, error, batch)
         else:
+            batch.records += records
             batch.understood += 1
             batch.understood_size += len(payload)
             batch.acks += session.acknowledgement(packet)
-        size = weight(len(payload), len(batch.records) - before)
+        self._count(packet, len(batch.records) - before, batch)
+
+    def _count(self, packet: Publish, records: int, batch: _Batch) -> None:
+        size = weight(len(packet.payload), records)
+        batch.publishes += 1
+        batch.with_ack += packet.qos
         batch.size += size
         self._waiting_publishes += 1
         self._waiting_bytes += size
         if self._waiting_publishes >= WINDOW_PUBLISHES or self._waiting_bytes >= WINDOW_BYTES:
             self._hold(_WINDOW)
+
+    async def _resolve(self, packet: Publish, topic: str, error: Unresolved) -> None:
+        """Nothing more is read until the devices that this publish names are found."""
+        assert self._down is not None
+        batch = _Batch()
+        try:
+            await resolve(self._down, error)
+        except InvalidPayload as problem:
+            self._refuse(packet, topic, problem, batch)
+            self._count(packet, len(batch.records), batch)
+        except EdgeferryError as problem:
+            self.end(Reason.SERVER_BUSY, f"devices behind a gateway are not found: {problem}")
+            return
+        else:
+            self._take(packet, topic, batch)
+        self._hand_over(batch)
+        self._release(_RESOLVE)
 
     def _keep_pace(self, packet: Publish, device: Device) -> None:
         """Raises NotTaken for a sender that can be told; another is not read for a while."""
@@ -345,6 +388,47 @@ class Connection(asyncio.Protocol):
         if few and 2 * self._waiting_bytes < WINDOW_BYTES:
             self._release(_WINDOW)
 
+    # --- down
+
+    def _resume(self, device_id: str, client_id: str, clean: bool) -> Kept | None:
+        """What is kept of a client; of one that is still connected it is taken away."""
+        now = self._monotonic()
+        self._sessions.take_over(device_id, client_id)
+        kept = self._sessions.kept.take(device_id, client_id, now)
+        if kept is not None and clean:
+            self._api.desk.release(kept)
+            return None
+        return kept
+
+    def _write_down(self, data: bytes) -> None:
+        if self._ended is None and self._transport is not None:
+            self._transport.write(data)
+
+    def _leave(self, down: Downlink) -> None:
+        """The connection is gone: its will is published, its session kept or ended."""
+        self._down = None
+        down.close()
+        kept = self._session.kept
+        kept.outbox.disconnect()
+        device_id, client_id, now = down.device.id, self._session.client_id, self._monotonic()
+        for ended in self._sessions.kept.keep(device_id, client_id, kept, now):
+            self._api.desk.release(ended)
+        will, self._session.will = self._session.will, None
+        if will is not None:
+            batch = _Batch()
+            self._take_will(down, Publish(will.topic, will.payload), batch)
+            self._hand_over(batch)
+
+    def _take_will(self, down: Downlink, will: Publish, batch: _Batch) -> None:
+        try:
+            batch.records += take(down, will.topic, will.payload)
+        except (InvalidPayload, Unresolved) as error:
+            log.info("the will of %s is not one of ours: %s", down.device.name, error)
+        else:
+            self._count(will, len(batch.records), batch)
+            batch.understood += 1
+            batch.understood_size += len(will.payload)
+
     # --- flow
 
     def _can_serve(self) -> bool:
@@ -374,6 +458,11 @@ class Connection(asyncio.Protocol):
         device = self._session.device
         peer = self._transport.get_extra_info("peername") if self._transport else None
         return f"{device.name} at {peer}" if device else f"an unknown client at {peer}"
+
+
+def _lane(topic: str) -> Lane:
+    found = published(topic)
+    return "telemetry" if found is not None and found.what in _TELEMETRY else "general"
 
 
 def _refusal(error: InvalidPayload) -> tuple[str, Reason]:
