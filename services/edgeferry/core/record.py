@@ -1,6 +1,6 @@
 """Records of a log and the ports that carry them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 Headers = Sequence[tuple[str, bytes]]
@@ -23,7 +23,10 @@ class Outgoing(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A record as it stands in the log. ``timestamp`` in ms."""
+    """A record as it stands in the log. ``timestamp`` in ms.
+
+    Its headers are clean, whoever wrote them: every name is text of Unicode scalars and
+    every value bytes (see ``clean_headers``)."""
 
     topic: str
     partition: int
@@ -32,6 +35,11 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers
+
+
+def clean_headers(headers: Iterable[tuple[str, bytes | None]]) -> Headers:
+    """A null value, which Kafka lets a foreign writer write, becomes an empty one."""
+    return [(name, b"" if value is None else value) for name, value in headers]
 
 
 class LogWriter(Protocol):

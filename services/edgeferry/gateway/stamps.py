@@ -12,6 +12,7 @@ from edgeferry.gateway.context import GatewayContext
 from edgeferry.log.codec import decode_message
 from edgeferry.log.topics import root_topic
 from edgeferry.runtime.background import BackgroundService
+from edgeferry.runtime.service import Health
 
 STREAM = "gateway/stamps"
 BY = "starting"
@@ -82,6 +83,11 @@ class StampKeeper(BackgroundService):
         await super().stop()
         if self._kept > self._stamps.next:
             await self._keep(self._stamps.next)
+
+    def health(self) -> Health:
+        crashed = self._task.crashed
+        waits = "" if self._first is not None else "the last stamps are not known yet"
+        return Health(not crashed, not (crashed or waits), crashed or waits)
 
     async def run(self) -> None:
         while True:

@@ -183,8 +183,16 @@ def decode_edge_event(data: bytes | None) -> EdgeEvent:
 
 
 def encode_dead_letter(letter: DeadLetter) -> bytes:
+    """Never fails for what a record holds: headers that no schema can carry are left out,
+    and an error's text is made fit."""
     headers: Sequence[AvroRecord] = [{"name": n, "value": v} for n, v in letter.headers]
-    return codec("DeadLetter").encode({**letter._asdict(), "headers": headers})
+    text = letter.error_text.encode(errors="backslashreplace").decode()
+    record = {**letter._asdict(), "error_text": text, "headers": headers}
+    try:
+        return codec("DeadLetter").encode(record)
+    except Exception:  # fastavro raises whatever a value leads it to
+        text += " (its headers cannot be kept)"
+        return codec("DeadLetter").encode({**record, "error_text": text, "headers": []})
 
 
 def decode_dead_letter(data: bytes | None) -> DeadLetter:

@@ -10,7 +10,8 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError, UnknownTopicOrPar
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from edgeferry.core.errors import LogUnavailable, OffsetOutOfRange
-from edgeferry.core.record import PartitionEnds, Record
+from edgeferry.core.record import PartitionEnds, Record, clean_headers
+from edgeferry.log.kafka_headers import read_any_headers
 
 _OPEN_CONSUMERS = 32
 _METADATA_TIMEOUT_MS = 10_000
@@ -35,6 +36,7 @@ class KafkaReader:
     """
 
     def __init__(self, bootstrap: str) -> None:
+        read_any_headers()
         self._bootstrap = bootstrap
         self._open: list[_Cursor] = []  # the least recently used first
         self._committing = asyncio.Lock()
@@ -102,10 +104,7 @@ class KafkaReader:
         cursor.left = rows[count:]
         cursor.position = rows[count - 1].offset + 1 if count else offset
         cursor.busy = False
-        return [
-            Record(topic, partition, row.offset, row.timestamp, row.key, row.value, row.headers)
-            for row in rows[:count]
-        ]
+        return [_record(row) for row in rows[:count]]
 
     async def committed(self, group: str, topic: str) -> Mapping[int, int]:
         """Committed offsets of ``group``, partitions without one left out.
@@ -181,6 +180,11 @@ class KafkaReader:
             self._open.remove(cursor)
         with contextlib.suppress(KafkaError, OSError):
             await cursor.consumer.stop()
+
+
+def _record(row: aiokafka.ConsumerRecord) -> Record:
+    headers = clean_headers(row.headers)
+    return Record(row.topic, row.partition, row.offset, row.timestamp, row.key, row.value, headers)
 
 
 @contextlib.asynccontextmanager

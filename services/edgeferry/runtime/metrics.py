@@ -226,7 +226,9 @@ class Metrics:
         )
 
         self._lane_dead = counter(
-            "sync_dead_letters", "Received events set aside: too large for the log here.", lane
+            "sync_dead_letters",
+            "Events set aside here: received and too large for this log, or not fit to be sent.",
+            lane,
         )
         self._lane_held = gauge(
             "sync_held_by_schema", "Id of a schema that the other side must learn first.", lane

@@ -285,6 +285,7 @@ class EdgeSync:
             sending=sending,
             inboxes=handshake.begin_receiving(inboxes, begun.begins),
             unknown_schemas=frozenset(self._schemas.keys() - theirs.keys()),
+            site=self._parts.received,
         )
 
     def _report_losses(self, begins: Sequence[Begin]) -> None:

@@ -5,13 +5,14 @@ import hashlib
 import hmac
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from edgeferry.core.errors import InvalidSettings, Never
 from edgeferry.core.ids import new_entity_id, new_secret, new_token
+from edgeferry.sync.recovery import is_edge_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,7 @@ def _load(path: Path) -> _Listed:
         parsed = json.loads(path.read_text())
         return _Listed(
             bytes.fromhex(parsed["hash_key"]),
-            [Edge(**row) for row in parsed["edges"]],
+            [_edge(row) for row in parsed["edges"]],
             dict(parsed.get("revoked", {})),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -158,6 +159,13 @@ def _load(path: Path) -> _Listed:
             f"{path}: not a list of edges ({error}): restore it, or remove it and add the "
             "edges again"
         ) from error
+
+
+def _edge(row: Mapping[str, str]) -> Edge:
+    edge = Edge(**row)
+    if not is_edge_id(edge.id.encode()):
+        raise ValueError(f"the id {edge.id!r} of edge {edge.name!r} is no UUID")
+    return edge
 
 
 @contextmanager

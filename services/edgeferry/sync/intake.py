@@ -8,7 +8,7 @@ from itertools import groupby
 from operator import attrgetter
 
 from edgeferry.core.clock import Clock
-from edgeferry.core.errors import Later, LogUnavailable, Never, OffsetOutOfRange
+from edgeferry.core.errors import Later, LogUnavailable, Never, OffsetOutOfRange, Undecodable
 from edgeferry.core.record import LogReader, Record
 from edgeferry.core.store import Position, PositionStore
 from edgeferry.log.topics import root_topic, site_topic
@@ -16,11 +16,12 @@ from edgeferry.streams.processor import Dead, Outputs, TopicPartition
 from edgeferry.sync.filter import EventFilter, Seen
 from edgeferry.sync.lanes import UP
 from edgeferry.sync.messages import RuleMessages
-from edgeferry.sync.recovery import origin_of
+from edgeferry.sync.recovery import names_origin, origin_of
 
 _CHECKPOINT_SECONDS = 5.0
 _SCAN_BYTES = 1_000_000
 _SCAN_WAIT_MS = 5000
+_NO_ORIGIN = "its headers edge, epoch and offset are none that the link has written"
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class Intake:
 
     async def process(self, records: Sequence[Record], outputs: Outputs) -> None:
         """See ``Processor``. A record without an edge's headers (a replayed dead letter)
-        always passes."""
+        always passes; one that has them and none of the link's values is dead."""
         for (topic, partition), of_partition in groupby(
             records, key=attrgetter("topic", "partition")
         ):
@@ -82,6 +83,9 @@ class Intake:
 
     def _take(self, record: Record, passed: EventFilter, outputs: Outputs) -> None:
         origin = origin_of(record.headers)
+        if origin is None and names_origin(record.headers):
+            outputs.dead.append(Dead(record, Undecodable(_NO_ORIGIN)))
+            return
         if origin is not None and not passed.passes(record.offset, origin):
             self.repeats += 1
             return

@@ -15,12 +15,13 @@ from edgeferry.core.errors import (
 from edgeferry.core.record import LogWriter, Record
 from edgeferry.log.codec import schema_id_of
 from edgeferry.sync import sync_pb2 as pb
-from edgeferry.sync.batches import BatchPacker
+from edgeferry.sync.batches import BatchPacker, Packed
 from edgeferry.sync.ending import SessionEnded, Stream, as_ended, peer_closed, said_goodbye
 from edgeferry.sync.flow import ProtocolError, SendLane
-from edgeferry.sync.inbox import Inbox
+from edgeferry.sync.inbox import Inbox, Received
 from edgeferry.sync.outbox import Outbox
 from edgeferry.sync.resume import Begin
+from edgeferry.sync.set_aside import set_aside, sifted
 from edgeferry.sync.sync_pb2 import Ack, Credit, Frame, Made
 
 _WAIT_MS = 1000
@@ -80,9 +81,11 @@ class Link:
         sending: Sequence[Sending],
         inboxes: Sequence[Inbox],
         unknown_schemas: frozenset[int],
+        site: Received,
     ) -> None:
         """``sending`` in order of precedence; ``unknown_schemas``: ids of ours that the
-        peer cannot read: events that use one wait until it can."""
+        peer cannot read: events that use one wait until it can. ``site``: this one."""
+        self._site = site
         self._stream = stream
         self._limits = limits
         self._sending = {sending_lane.name: sending_lane for sending_lane in sending}
@@ -124,17 +127,15 @@ class Link:
                 inbox.lane.granted(window)
                 await self.send(Frame(credit=Credit(lane=inbox.name, window=window)))
 
-    async def run(self, writer: LogWriter | None) -> SessionEnded:
+    async def run(self, writer: LogWriter) -> SessionEnded:
         """Until either side or the connection ends it. Returns after the append under way
-        is done and every position is kept. ``writer`` is for the lanes that we receive."""
+        is done and every position is kept. ``writer``: of this site's log."""
         for inbox in self._inboxes.values():
             inbox.lane.granted(self._limits.window)
-        receiving = {}
-        if writer is not None:
-            receiving = {
-                inbox: asyncio.create_task(inbox.run(writer), name=f"sync {inbox.name}")
-                for inbox in self._inboxes.values()
-            }
+        receiving = {
+            inbox: asyncio.create_task(inbox.run(writer), name=f"sync {inbox.name}")
+            for inbox in self._inboxes.values()
+        }
         tasks = [
             asyncio.create_task(self._read(), name="sync read"),
             asyncio.create_task(self._tell_credit(), name="sync credit"),
@@ -144,9 +145,13 @@ class Link:
             for inbox in receiving
         ]
         tasks += [
-            asyncio.create_task(work(sending), name=f"sync {sending.name}")
+            asyncio.create_task(work, name=f"sync {sending.name}")
             for sending in self._sending.values()
-            for work in (self._pump, self._keep, self._tell_made)
+            for work in (
+                self._pump(sending, writer),
+                self._keep(sending),
+                self._tell_made(sending),
+            )
         ]
         try:
             waited: list[asyncio.Future[Any]] = [self._end, *tasks, *receiving.values()]
@@ -249,16 +254,18 @@ class Link:
             ack = Ack(lane=inbox.name, epoch=inbox.lane.epoch, next_offset=told)
             await self.send(Frame(ack=ack))
 
-    async def _pump(self, sending: Sending) -> None:
+    async def _pump(self, sending: Sending, writer: LogWriter) -> None:
         lane, source = sending.lane, sending.outbox.log
+        offset = lane.next_offset
         before = self._before(sending)
         wait_ms = _LOOK_MS
         while True:
             await sending.room()
             try:
-                records = await source.read(lane.next_offset, self._limits.batch_bytes, wait_ms)
+                records = await source.read(offset, self._limits.batch_bytes, wait_ms)
             except OffsetOutOfRange:
                 await self._skip(sending)
+                offset = lane.next_offset
                 continue
             if not records:
                 sending.idle.set()
@@ -270,11 +277,30 @@ class Link:
                 await other.idle.wait()
             if self._unknown:
                 records = await self._readable(sending, records)
-            packed = self._packer.pack(sending.name, lane.epoch, lane.next_offset, records)
+            offset = records[-1].offset + 1
+            packed = await self._packed(sending, records, writer)
+            if packed is None:
+                continue
             lane.sent(packed.batch.next_offset, packed.size, packed.last, records[0].timestamp)
             await self.send(Frame(batch=packed.batch))
             if packed.size < self._limits.batch_bytes // 2:
                 await asyncio.sleep(_PACE_SECONDS)
+
+    async def _packed(
+        self, sending: Sending, records: Sequence[Record], writer: LogWriter
+    ) -> Packed | None:
+        """None when not one of them can travel. Raises LogUnavailable."""
+        lane = sending.lane
+
+        def pack(records: Sequence[Record]) -> Packed:
+            return self._packer.pack(sending.name, lane.epoch, lane.next_offset, records)
+
+        try:
+            return pack(records)
+        except Exception:  # of one of them: it must not stop those behind it
+            fit, unfit = sifted(records, lambda record: pack([record]))
+            await set_aside(unfit, lane=sending.name, site=self._site, writer=writer)
+            return pack(fit) if fit else None
 
     async def _skip(self, sending: Sending) -> None:
         """Events went from the log before they were sent: the peer is told, once all that was

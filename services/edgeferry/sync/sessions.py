@@ -219,6 +219,7 @@ class Sessions:
             sending=sending,
             inboxes=session.inboxes,
             unknown_schemas=frozenset(self._schemas.keys() - theirs.keys()),
+            site=self._parts.received,
         )
 
     def _inboxes(self, edge: Edge, offered: Iterable[str]) -> list[Inbox]:

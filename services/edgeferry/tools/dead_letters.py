@@ -13,7 +13,7 @@ from edgeferry.gateway.records import NODE as GATEWAY
 from edgeferry.log.codec import decode_dead_letter
 from edgeferry.log.topics import site_topic
 from edgeferry.runtime.settings import Settings, load_settings
-from edgeferry.sync.recovery import origin_of
+from edgeferry.sync.recovery import names_origin
 from edgeferry.tools.opened import opened_log
 from edgeferry.tools.options import settings_option
 from edgeferry.tools.output import (
@@ -202,7 +202,7 @@ def _replayable(letter: DeadLetter, limit: int, existing: Container[str]) -> Out
     if letter.topic not in existing:
         raise Stop(f"its topic {letter.topic} does not exist any more: its node left the chain")
     headers = letter.headers
-    while origin_of(headers) is not None:
+    while names_origin(headers):
         headers = headers[:-3]
     return Outgoing(letter.topic, letter.key, letter.value, headers)
 

@@ -10,6 +10,7 @@ from edgeferry.log.kafka import KafkaWriter
 from edgeferry.log.kafka_reader import KafkaReader
 from edgeferry.log.kafka_topics import KafkaTopics
 from edgeferry.tools.servers.ports import LOOPBACK
+from tests.foreign_headers import RawName, append_foreign
 from tests.integration.log.topics_of_tests import everything, make_topic, numbered
 
 pytestmark = pytest.mark.asyncio
@@ -31,6 +32,20 @@ async def test_more_partitions_than_may_be_open_are_read_all_the_same(
         rows = await everything(reader, topic)
         assert sorted(int(row.value or b"") for row in rows) == list(range(64))
     assert len(reader._open) == 2
+
+
+async def test_headers_are_clean_whoever_wrote_them(
+    kafka: str, topic_prefix: str, reader: KafkaReader
+) -> None:
+    topic = await make_topic(KafkaTopics(kafka), topic_prefix)
+    await append_foreign(
+        kafka, topic, [("a", b"1")], [("null", None), (RawName(b"h\xff"), b"2")], [("b", b"3")]
+    )
+    assert [list(row.headers) for row in await everything(reader, topic)] == [
+        [("a", b"1")],
+        [("null", b""), ("h?", b"2")],
+        [("b", b"3")],
+    ]
 
 
 async def test_callers_that_start_together_share_a_connection(

@@ -1,5 +1,6 @@
 """Edge to Cloud on real Kafka, with TLS, the intake on the runner, SQLite positions."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -36,6 +37,7 @@ from edgeferry.sync.lanes import UP
 from edgeferry.sync.outbox import Outbox
 from edgeferry.sync.send_log import TopicLog
 from edgeferry.sync.sessions import CloudSyncParts
+from tests.foreign_headers import RawName, append_foreign
 from tests.unit.sync.links import until
 
 EVENTS = 3000
@@ -280,3 +282,29 @@ async def test_an_event_reaches_the_received_topic_within_milliseconds(sites: Si
             await acked(edge, number + 1)
             seconds.append(sites.clock.monotonic() - began)
     assert sorted(seconds)[len(seconds) // 2] < 0.1
+
+
+@pytest.mark.asyncio
+async def test_records_of_foreign_writers_stop_neither_the_link_nor_the_intake(
+    sites: Sites, kafka: str
+) -> None:
+    lane = "cloud-events-ts"
+    await append_foreign(
+        kafka, f"{sites.edge}.{lane}", [("null", None)], [(RawName(b"h\xff"), b"1")]
+    )
+    await append_foreign(
+        kafka,
+        f"{sites.cloud}.{lane}",
+        [("edge", b"e\xff"), ("epoch", b"1"), ("offset", b"1")],
+        [("edge", None), ("epoch", None), ("offset", None)],
+    )
+    await sites.produce(lane, range(EVENTS))
+    async with sites.cloud_runs(), sites.edge_runs() as edge:
+        await acked(edge, EVENTS + 2)
+    await finish_intake(sites)
+    dead = 0
+    async with asyncio.timeout(30), sites.intake_runs():
+        while dead < 4:
+            ends = await sites.reader.ends(f"{sites.cloud}.dead-letters")
+            dead = sum(end for _, end in ends.values())
+    assert dead == 4

@@ -141,8 +141,10 @@ async def test_nothing_is_taken_until_the_last_stamps_are_known() -> None:
     process = site.process(START)
     await process.keeper.start()
     assert not process.taken()
+    assert process.keeper.health() == (True, False, "the last stamps are not known yet")
     site.positions.away = False
     await process.keeper.look()
     assert process.taken()
+    assert process.keeper.health().ready
     assert process.stamps.take() > (START + 9000) * MICROS_PER_MS
     await process.keeper.stop()

@@ -14,7 +14,7 @@ from edgeferry.core.errors import (
     StoreUnavailable,
     Undecodable,
 )
-from edgeferry.core.record import Record
+from edgeferry.core.record import Headers, Record
 from edgeferry.log.codec import decode_dead_letter
 from edgeferry.streams import worker as worker_module
 from edgeferry.streams.brake import MIN_DEAD
@@ -297,6 +297,24 @@ class TestNever:
         await bench.run(record(0)._replace(key=None, value=None))
         (letter,) = bench.letters()
         assert (letter.key, letter.value) == (None, None)
+
+    async def test_no_header_keeps_a_record_from_its_dead_letter(
+        self,
+    ) -> None:
+        bench = Bench(_raising(InvalidPayload("no"), 1))
+        headers: Headers = [("type", b"T"), ("h", None)]  # type: ignore[list-item]
+        made = await bench.run(record(0), record(1)._replace(headers=headers), record(2))
+        assert made.done
+        assert bench.passed_on() == [0, 2]
+        (letter,) = bench.letters()
+        assert (letter.offset, letter.headers) == (1, ())
+        assert letter.error_text == "no (its headers cannot be kept)"
+
+    async def test_no_text_keeps_an_error_from_its_dead_letter(self) -> None:
+        bench = Bench(_raising(InvalidPayload("no \ud800"), 0))
+        await bench.run(record(0))
+        (letter,) = bench.letters()
+        assert letter.error_text == "no \\ud800"
 
     async def test_outputs_and_dead_letters_are_one_append(self) -> None:
         bench = Bench(_raising(InvalidPayload("no"), 1))

@@ -109,8 +109,9 @@ def test_the_hash_told_is_that_of_the_greatest_event_until_the_gap_is_filled() -
 
 
 def test_only_the_last_three_headers_tell_an_origin() -> None:
-    origin = [("edge", b"e1"), ("epoch", b"2"), ("offset", b"30")]
-    assert origin_of([("edge", b"forged"), *origin]) == Origin(b"e1", 2, 30)
+    edge = b"00000000-0000-1000-8000-00000000000a"
+    origin = [("edge", edge), ("epoch", b"2"), ("offset", b"30")]
+    assert origin_of([("edge", b"forged"), *origin]) == Origin(edge, 2, 30)
     assert origin_of([*origin, ("note", b"replayed")]) is None
-    assert origin_of([("edge", b"e1"), ("epoch", b"x"), ("offset", b"30")]) is None
+    assert origin_of([("edge", edge), ("epoch", b"x"), ("offset", b"30")]) is None
     assert origin_of([]) is None

@@ -9,7 +9,7 @@ from edgeferry.core.clock import ManualClock
 from edgeferry.core.errors import LogUnavailable, StoreUnavailable, Undecodable
 from edgeferry.core.events import CloudEvent
 from edgeferry.core.kv import TsPoint
-from edgeferry.core.record import Outgoing, Record
+from edgeferry.core.record import Headers, Outgoing, Record
 from edgeferry.log.codec import decode_message, encode_cloud_event
 from edgeferry.streams.processor import Outputs, TopicPartition
 from edgeferry.sync.intake import Intake
@@ -17,7 +17,7 @@ from tests.unit.sync.fakes import MemoryLog, MemoryPositions, MemoryReader
 
 TOPIC = "cloud.cloud-events-ts"
 AT = TopicPartition(TOPIC, 0)
-EDGE = b"e1"
+EDGE = b"00000000-0000-1000-8000-00000000000a"
 
 
 class World:
@@ -107,7 +107,7 @@ async def test_a_checkpoint_is_kept_every_few_seconds_and_completed_from_the_log
     world.clock.advance(10)
     await passed(first, world.receive(2))
     (position,) = world.positions.saved.values()
-    assert (position.offset, json.loads(position.detail)) == (3, {"e1": [1, 2]})
+    assert (position.offset, json.loads(position.detail)) == (3, {EDGE.decode(): [1, 2]})
     await passed(first, world.receive(3, 4))
     world.log.trim(TOPIC, 0, 3)
     second = world.intake()
@@ -140,6 +140,35 @@ async def test_what_cannot_be_read_is_dead_and_the_rest_goes_on(world: World) ->
     assert len(outputs.records) == 2
     assert [dead.record for dead in outputs.dead] == [records[1]]
     assert isinstance(outputs.dead[0].error, Undecodable)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("edge", b"e\xff"), ("epoch", b"1"), ("offset", b"1")],
+        [("edge", b"one"), ("epoch", b"1"), ("offset", b"1")],
+        [("edge", EDGE), ("epoch", b"1_0"), ("offset", b"1")],
+        [("edge", EDGE), ("epoch", b"1"), ("offset", b"-1")],
+        [("edge", EDGE), ("epoch", b"1"), ("offset", b"9" * 5_000)],
+        [("edge", EDGE), ("epoch", b""), ("offset", b"")],
+    ],
+)
+@pytest.mark.asyncio
+async def test_what_no_link_has_written_is_dead_and_remembered_by_nobody(
+    world: World, headers: Headers
+) -> None:
+    intake = world.intake()
+    await intake.assigned({AT: 0})
+    records = world.receive(0, 1, 2)
+    records[1] = records[1]._replace(headers=headers)
+    outputs = Outputs()
+    await intake.process(records, outputs)
+    assert len(outputs.records) == 2
+    assert [dead.record for dead in outputs.dead] == [records[1]]
+    world.clock.advance(10)
+    await intake.delivered(records)
+    (position,) = world.positions.saved.values()
+    assert json.loads(position.detail) == {EDGE.decode(): [1, 2]}
 
 
 @pytest.mark.asyncio

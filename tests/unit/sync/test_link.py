@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgeferry.core.errors import InvalidSettings, Stop
-from edgeferry.core.record import Outgoing
+from edgeferry.core.record import Headers, Outgoing
 from edgeferry.log.codec import decode_dead_letter
 from edgeferry.runtime.settings import ListenSettings, SyncSettings
 from edgeferry.sync.cloud import CloudSync
@@ -200,6 +200,31 @@ async def test_the_cloud_knows_what_was_made_received_and_acked(pair: Pair) -> N
     lane = next(lane for lane in first.lanes if lane.lane == "cloud-events")
     assert (lane.epoch, lane.made, lane.received, lane.acked) == (1, 40, 40, 40)
     assert not first.connected
+
+
+@pytest.mark.parametrize("at", [[0], [2], [4], [1, 3], [0, 1, 2, 3, 4]])
+@pytest.mark.asyncio
+async def test_an_event_that_cannot_be_packed_becomes_a_dead_letter_at_its_sender(
+    pair: Pair, at: list[int]
+) -> None:
+    unfit: Headers = [("h", None)]  # type: ignore[list-item]
+    for number in range(5):
+        if number in at:
+            pair.edge.log.add(Outgoing("edge.cloud-events", b"k", b"unfit", unfit))
+        else:
+            pair.edge.produce("cloud-events", [number])
+    async with pair.cloud_runs(), pair.edge_runs() as edge:
+        await until(lambda: len(pair.edge.log.records("edge.dead-letters")) == len(at))
+        pair.edge.produce("cloud-events", [5])
+        await until(lambda: edge.status().lanes["cloud-events"].acked == 6)
+    assert pair.arrived() == [number for number in range(6) if number not in at]
+    assert pair.offsets() == pair.arrived()
+    letters = [decode_dead_letter(r.value) for r in pair.edge.log.records("edge.dead-letters")]
+    assert [letter.offset for letter in letters] == at
+    assert {(letter.topic, letter.value, letter.node) for letter in letters} == {
+        ("edge.cloud-events", b"unfit", "sync")
+    }
+    assert pair.edge.dead_lettered == ["cloud-events"] * len(at)
 
 
 @pytest.mark.asyncio

@@ -122,6 +122,10 @@ def test_the_count_of_dropped_events_is_the_same_once_they_are_told(
     assert moved.standing(NEW).resumed(want, begin, NEW).total == 14
 
 
+A = b"00000000-0000-1000-8000-00000000000a"
+B = b"00000000-0000-1000-8000-00000000000b"
+
+
 def received(edge: bytes, epoch: int, offset: int) -> Outgoing:
     headers = (("edge", edge), ("epoch", b"%d" % epoch), ("offset", b"%d" % offset))
     return Outgoing("cloud.cloud-events", edge, b"junk", headers)
@@ -132,7 +136,7 @@ def log() -> MemoryLog:
     log = MemoryLog(ManualClock())
     log.make("cloud.cloud-events", 1)
     log.make("cloud.cloud-events-ts", 1)
-    for edge, offset in [(b"a", 5), (b"b", 1), (b"a", 6), (b"a", 7)]:
+    for edge, offset in [(A, 5), (B, 1), (A, 6), (A, 7)]:
         log.add(received(edge, 2, offset))
     return log
 
@@ -145,7 +149,7 @@ async def test_a_receiver_keeps_its_position_without_the_old_offsets(log: Memory
     parts = Received(
         site="cloud", reader=MemoryReader(log), positions=positions, clock=ManualClock()
     )
-    moved = await moved_receiver("sync/a/cloud-events", "a", "cloud-events", parts)
+    moved = await moved_receiver("sync/a/cloud-events", A.decode(), "cloud-events", parts)
     assert Checkpoint.unpack(moved) == Checkpoint(
         Want(2, 8, 8, event_hash(b"junk")), {}, True, 9, 3
     )
@@ -168,9 +172,7 @@ async def test_the_intake_takes_what_it_has_not_taken_and_no_repeat(log: MemoryL
     await after.process(
         [
             Record(row.topic, 1, number, 1, row.key, row.value, row.headers)
-            for number, row in enumerate(
-                [received(b"a", 2, 5), received(b"a", 2, 6), received(b"a", 2, 7)]
-            )
+            for number, row in enumerate([received(A, 2, 5), received(A, 2, 6), received(A, 2, 7)])
         ],
         outputs,
     )

@@ -26,12 +26,15 @@ RECEIVED = "cloud.cloud-events-ts"
 LETTERS = "cloud.dead-letters"
 AT = TopicPartition(RECEIVED, 0)
 
+E1 = b"00000000-0000-1000-8000-000000000001"
+E2 = b"00000000-0000-1000-8000-000000000002"
+
 
 def of_link(edge: bytes, epoch: bytes, offset: bytes) -> Headers:
     return (("edge", edge), ("epoch", epoch), ("offset", offset))
 
 
-EVENT = Record(RECEIVED, 0, 0, 1, b"d", b"", (("origin", b"edge"), *of_link(b"e1", b"1", b"7")))
+EVENT = Record(RECEIVED, 0, 0, 1, b"d", b"", (("origin", b"edge"), *of_link(E1, b"1", b"7")))
 """As it was received over the link; its value is to be given."""
 
 
@@ -128,11 +131,11 @@ async def test_what_the_intake_can_read_by_now_enters_the_chain(world: World) ->
 @pytest.mark.asyncio
 async def test_a_senders_own_headers_do_not_take_the_place_of_the_links(world: World) -> None:
     await world.intake.assigned({AT: 0})
-    forged = (*of_link(b"e2", b"9", b"999"), *of_link(b"e1", b"1", b"7"))
+    forged = (*of_link(E2, b"9", b"999"), *of_link(E1, b"1", b"7"))
     letter = letter_of(EVENT._replace(value=event(TELEMETRY, 7), headers=forged))
     await world.replay(world.bury(letter))
     value = event(TELEMETRY, 1)
-    world.receive(EVENT._replace(value=value, headers=of_link(b"e2", b"1", b"1")))
+    world.receive(EVENT._replace(value=value, headers=of_link(E2, b"1", b"1")))
     assert len((await world.takes_in()).records) == 2
 
 
@@ -175,7 +178,7 @@ def test_a_letter_answers_what_from_whom_where_why_when_and_what_next() -> None:
         "where": "cloud_root.save (record cloud.cloud_root.save-0:42)",
         "why": "Undecodable: why",
         "when": "1970-01-01 00:00:00.001Z (3 tries, the first at 1970-01-01 00:00:00.001Z)",
-        "headers": "origin=edge edge=e1 epoch=1 offset=7",
+        "headers": f"origin=edge edge={E1.decode()} epoch=1 offset=7",
         "body": '{"a": 1}',
         "next": "when the cause is gone: `edgeferry dead-letters replay 0:7`",
     }
