@@ -1,9 +1,8 @@
-"""Devices over HTTP: POST /api/v1/{token}/telemetry and /attributes (semantics 7.2).
+"""Devices over HTTP: POST /api/v1/{token}/telemetry and /attributes (semantics 7.2); the way
+down stands in ``http_down``.
 
 200 only after the durable append. Plain Starlette: nothing is modelled in the hot path.
 """
-
-from collections.abc import Callable
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -11,17 +10,14 @@ from starlette.routing import Route
 
 from edgeferry.core.admission import Lane
 from edgeferry.core.errors import InvalidPayload, LogUnavailable, PayloadTooLarge, RecordTooLarge
-from edgeferry.core.record import Outgoing
 from edgeferry.gateway.appender import weight
-from edgeferry.gateway.devices import Device
 from edgeferry.gateway.gate import RATE, NotTaken
+from edgeferry.gateway.http_down import MakeRecords, down_routes
 from edgeferry.gateway.server import Gateway
 
 APPEND_SECONDS = 5.0
 _RETRY_AFTER = {"Retry-After": "5"}
 _CLOSE = {"Connection": "close"}
-
-MakeRecords = Callable[[Device, bytes], list[Outgoing]]
 
 
 def http_routes(gateway: Gateway) -> list[Route]:
@@ -29,6 +25,7 @@ def http_routes(gateway: Gateway) -> list[Route]:
     return [
         _route(gateway, "telemetry", "telemetry", gateway.records.telemetry),
         _route(gateway, "attributes", "general", gateway.records.attributes),
+        *down_routes(gateway, _post_general),
     ]
 
 
@@ -37,6 +34,10 @@ def _route(gateway: Gateway, name: str, lane: Lane, make: MakeRecords) -> Route:
         return await _post(gateway, request, lane, make)
 
     return Route(f"/api/v1/{{token}}/{name}", post, methods=["POST"], name=f"device_{name}")
+
+
+async def _post_general(gateway: Gateway, request: Request, make: MakeRecords) -> Response:
+    return await _post(gateway, request, "general", make)
 
 
 async def _post(gateway: Gateway, request: Request, lane: Lane, make: MakeRecords) -> Response:

@@ -79,9 +79,12 @@ def test_an_mqtt_5_client_is_told_the_limits() -> None:
     }
 
 
-def test_sessions_end_with_their_connection_and_a_client_that_wants_more_is_told() -> None:
-    wanted = Connect(V5, "c", False, 30, TOKEN, properties={Property.SESSION_EXPIRY: 3600})
-    assert answer(new_session(), wanted).properties[Property.SESSION_EXPIRY] == 0
+def test_a_client_that_wants_its_session_kept_for_longer_than_a_day_is_told() -> None:
+    for wish, told in ((3600, None), (200_000, 86_400)):
+        wanted = Connect(V5, "c", False, 30, TOKEN, properties={Property.SESSION_EXPIRY: wish})
+        session = new_session()
+        assert answer(session, wanted).properties.get(Property.SESSION_EXPIRY) == told
+        assert session.kept.keep_seconds == (told or wish)
 
 
 def test_a_client_without_a_name_gets_one() -> None:
