@@ -10,8 +10,9 @@ from edgeferry.gateway.appender import Appender, AppendRules
 from edgeferry.gateway.context import GatewayContext
 from edgeferry.gateway.device_api import DeviceApi
 from edgeferry.gateway.gate import Gate
-from edgeferry.gateway.mqtt.connection import Connection, Parts, Sessions
+from edgeferry.gateway.mqtt.connection import Connection
 from edgeferry.gateway.mqtt.packets import Reason
+from edgeferry.gateway.mqtt.shared import Parts, Sessions
 from edgeferry.gateway.records import Records
 from edgeferry.gateway.secure import SecureListener
 from edgeferry.runtime.service import Health
@@ -83,9 +84,13 @@ class Gateway:
         self._address = _address(self._server)
         secure = self._secure
         if secure is not None:
-            self._secure_server = await _listen(
-                parts, secure.host, secure.port, secure.context, "mqtt.tls"
-            )
+            try:
+                self._secure_server = await _listen(
+                    parts, secure.host, secure.port, secure.context, "mqtt.tls"
+                )
+            except InvalidSettings:
+                await self.stop()
+                raise
             self._secure_address = _address(self._secure_server)
         self.appender.start()
         self._sweeper = asyncio.create_task(self._sweep(), name="gateway-sweep")

@@ -7,21 +7,17 @@ at once and written when the records are durable, so they keep the order of the 
 import asyncio
 import logging
 import socket
-from dataclasses import dataclass, field
 from typing import Final, cast
 
-from edgeferry.core.admission import Lane
-from edgeferry.core.errors import EdgeferryError, InvalidPayload, PayloadTooLarge
-from edgeferry.core.record import Outgoing
-from edgeferry.gateway.appender import Appender, weight
-from edgeferry.gateway.context import GatewayContext
-from edgeferry.gateway.device_api import MOST_IN_FLIGHT, DeviceApi
+from edgeferry.core.errors import EdgeferryError, InvalidPayload
+from edgeferry.gateway.appender import weight
+from edgeferry.gateway.device_api import MOST_IN_FLIGHT
 from edgeferry.gateway.devices import Device
-from edgeferry.gateway.gate import Gate, NotTaken
+from edgeferry.gateway.gate import NotTaken
 from edgeferry.gateway.mqtt.decoder import Decoder
 from edgeferry.gateway.mqtt.downlink import Downlink
-from edgeferry.gateway.mqtt.inbound import UnknownTopic, Unresolved, resolve, take
-from edgeferry.gateway.mqtt.kept import Kept, KeptSessions
+from edgeferry.gateway.mqtt.inbound import Unresolved, lane_of, refusal_of, resolve, take
+from edgeferry.gateway.mqtt.kept import Kept
 from edgeferry.gateway.mqtt.packets import (
     V5,
     Connect,
@@ -32,8 +28,7 @@ from edgeferry.gateway.mqtt.packets import (
     Subscribe,
 )
 from edgeferry.gateway.mqtt.session import Session, SessionRules
-from edgeferry.gateway.records import Records
-from edgeferry.gateway.topics import What, published
+from edgeferry.gateway.mqtt.shared import Batch, Parts
 
 CONNECT_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 5.0
@@ -50,57 +45,8 @@ REFUSED_SECONDS: Final = 2.0
 SLOWEST_SECONDS: Final = 60.0
 
 _WINDOW, _PROCESS, _WRITE, _CLOSED, _RATE, _REFUSED, _RESOLVE = 1, 2, 4, 8, 16, 32, 64
-_TELEMETRY: Final = (What.TELEMETRY, What.GATEWAY_TELEMETRY)
 
 log = logging.getLogger(__name__)
-
-
-class Sessions:
-    """The connections of this gateway; one per device and client identifier."""
-
-    def __init__(self) -> None:
-        self.all: set[Connection] = set()
-        self.kept = KeptSessions()
-        self._named: dict[tuple[str, str], Connection] = {}
-
-    def connected(self, connection: "Connection", device_id: str, client_id: str) -> None:
-        self._named[device_id, client_id] = connection
-
-    def take_over(self, device_id: str, client_id: str) -> None:
-        """A client is about to be in: its older connection ends, its session is free."""
-        older = self._named.pop((device_id, client_id), None)
-        if older is not None:
-            older.give_up("the client has connected again")
-
-    def closed(self, connection: "Connection", device_id: str, client_id: str) -> None:
-        self.all.discard(connection)
-        if self._named.get((device_id, client_id)) is connection:
-            del self._named[device_id, client_id]
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What all connections of a gateway share."""
-
-    context: GatewayContext
-    records: Records
-    appender: Appender
-    gate: Gate
-    sessions: Sessions
-    api: DeviceApi
-
-
-@dataclass(slots=True)
-class _Batch:
-    """The publishes of one read, with the acknowledgements that they will get."""
-
-    records: list[Outgoing] = field(default_factory=list)
-    acks: bytearray = field(default_factory=bytearray)
-    publishes: int = 0
-    with_ack: int = 0
-    understood: int = 0
-    size: int = 0
-    understood_size: int = 0
 
 
 class Connection(asyncio.Protocol):
@@ -196,6 +142,8 @@ class Connection(asyncio.Protocol):
             self.end(Reason.NOT_AUTHORIZED, "the device or its token was removed")
         else:
             self._session.device = found
+            if self._down is not None:
+                self._down.device = found
 
     def end(self, reason: Reason, text: str) -> None:
         """Tell the client why, where its version can be told, and close."""
@@ -221,7 +169,7 @@ class Connection(asyncio.Protocol):
     # --- packets
 
     def _take_packets(self) -> None:
-        batch = _Batch()
+        batch = Batch()
         decoder = self._decoder
         try:
             while not self._held:
@@ -259,20 +207,20 @@ class Connection(asyncio.Protocol):
         elif type(packet) is Subscribe and self._down is not None:
             self._down.subscribed()
 
-    def _publish(self, packet: Publish, batch: _Batch) -> None:
+    def _publish(self, packet: Publish, batch: Batch) -> None:
         session = self._session
         topic = session.admit(packet)
         device = session.device
         assert device is not None
         try:
-            self._gate.room(_lane(topic))
+            self._gate.room(lane_of(topic))
             self._keep_pace(packet, device)
         except NotTaken as refused:
             self._turn_away(packet, refused, batch)
             return
         self._take(packet, topic, batch)
 
-    def _take(self, packet: Publish, topic: str, batch: _Batch) -> None:
+    def _take(self, packet: Publish, topic: str, batch: Batch) -> None:
         payload, session, before = packet.payload, self._session, len(batch.records)
         assert self._down is not None
         try:
@@ -290,7 +238,7 @@ class Connection(asyncio.Protocol):
             batch.acks += session.acknowledgement(packet)
         self._count(packet, len(batch.records) - before, batch)
 
-    def _count(self, packet: Publish, records: int, batch: _Batch) -> None:
+    def _count(self, packet: Publish, records: int, batch: Batch) -> None:
         size = weight(len(packet.payload), records)
         batch.publishes += 1
         batch.with_ack += packet.qos
@@ -303,7 +251,7 @@ class Connection(asyncio.Protocol):
     async def _resolve(self, packet: Publish, topic: str, error: Unresolved) -> None:
         """Nothing more is read until the devices that this publish names are found."""
         assert self._down is not None
-        batch = _Batch()
+        batch = Batch()
         try:
             await resolve(self._down, error)
         except InvalidPayload as problem:
@@ -331,7 +279,7 @@ class Connection(asyncio.Protocol):
                 min(wait, SLOWEST_SECONDS), self._release, _RATE
             )
 
-    def _turn_away(self, packet: Publish, refused: NotTaken, batch: _Batch) -> None:
+    def _turn_away(self, packet: Publish, refused: NotTaken, batch: Batch) -> None:
         """Nothing of it is kept, and no acknowledgement says so: MQTT 5 has a reason for that;
         with 3.1.1 the connection ends, after what was sent before has been acknowledged."""
         self._context.metrics.rejected("mqtt", refused.word)
@@ -347,9 +295,9 @@ class Connection(asyncio.Protocol):
             self._refused = (self._monotonic(), refused)
             self._hold(_REFUSED)
 
-    def _refuse(self, packet: Publish, topic: str, error: InvalidPayload, batch: _Batch) -> None:
+    def _refuse(self, packet: Publish, topic: str, error: InvalidPayload, batch: Batch) -> None:
         """Tell the sender; where it cannot be told, keep the payload as a dead letter."""
-        word, reason = _refusal(error)
+        word, reason = refusal_of(error)
         metrics = self._context.metrics
         metrics.rejected("mqtt", word)
         told = self._session.refusal(packet, reason, str(error))
@@ -362,7 +310,7 @@ class Connection(asyncio.Protocol):
         batch.acks += self._session.acknowledgement(packet)
         metrics.dead_lettered(word)
 
-    def _hand_over(self, batch: _Batch) -> None:
+    def _hand_over(self, batch: Batch) -> None:
         if not batch.publishes:
             return
         if batch.understood:
@@ -376,7 +324,7 @@ class Connection(asyncio.Protocol):
             self._hold(_PROCESS)
             self._appender.when_room(lambda: self._release(_PROCESS))
 
-    def _settled(self, batch: _Batch, error: EdgeferryError | None) -> None:
+    def _settled(self, batch: Batch, error: EdgeferryError | None) -> None:
         self._waiting_publishes -= batch.publishes
         self._waiting_bytes -= batch.size
         self._session.unacknowledged -= batch.with_ack
@@ -415,11 +363,11 @@ class Connection(asyncio.Protocol):
             self._api.desk.release(ended)
         will, self._session.will = self._session.will, None
         if will is not None:
-            batch = _Batch()
+            batch = Batch()
             self._take_will(down, Publish(will.topic, will.payload), batch)
             self._hand_over(batch)
 
-    def _take_will(self, down: Downlink, will: Publish, batch: _Batch) -> None:
+    def _take_will(self, down: Downlink, will: Publish, batch: Batch) -> None:
         try:
             batch.records += take(down, will.topic, will.payload)
         except (InvalidPayload, Unresolved) as error:
@@ -458,17 +406,3 @@ class Connection(asyncio.Protocol):
         device = self._session.device
         peer = self._transport.get_extra_info("peername") if self._transport else None
         return f"{device.name} at {peer}" if device else f"an unknown client at {peer}"
-
-
-def _lane(topic: str) -> Lane:
-    found = published(topic)
-    return "telemetry" if found is not None and found.what in _TELEMETRY else "general"
-
-
-def _refusal(error: InvalidPayload) -> tuple[str, Reason]:
-    """A word for the metrics and the reason for an MQTT 5 client."""
-    if isinstance(error, UnknownTopic):
-        return "topic", Reason.TOPIC_NAME_INVALID
-    if isinstance(error, PayloadTooLarge):
-        return "too_large", Reason.PAYLOAD_FORMAT_INVALID
-    return "payload", Reason.PAYLOAD_FORMAT_INVALID

@@ -1,14 +1,19 @@
 """Publishes of a connection's device, by topic."""
 
 from collections.abc import Iterable
+from typing import Final
 
-from edgeferry.core.errors import InvalidPayload
+from edgeferry.core.admission import Lane
+from edgeferry.core.errors import InvalidPayload, PayloadTooLarge
 from edgeferry.core.record import Outgoing
 from edgeferry.gateway.attribute_requests import Wanted, read_nested, wanted
 from edgeferry.gateway.devices import DEFAULT_PROFILE, Device
 from edgeferry.gateway.mqtt.downlink import Downlink
+from edgeferry.gateway.mqtt.packets import Reason
 from edgeferry.gateway.payload import read_document, to_text
 from edgeferry.gateway.topics import Published, What, published
+
+_TELEMETRY: Final = (What.TELEMETRY, What.GATEWAY_TELEMETRY)
 
 
 class UnknownTopic(InvalidPayload):
@@ -142,3 +147,17 @@ def _object(down: Downlink, payload: bytes) -> dict[str, object]:
     if not isinstance(body, dict):
         raise InvalidPayload("a JSON object is wanted")
     return body
+
+
+def lane_of(topic: str) -> Lane:
+    found = published(topic)
+    return "telemetry" if found is not None and found.what in _TELEMETRY else "general"
+
+
+def refusal_of(error: InvalidPayload) -> tuple[str, Reason]:
+    """A word for the metrics and the reason for an MQTT 5 client."""
+    if isinstance(error, UnknownTopic):
+        return "topic", Reason.TOPIC_NAME_INVALID
+    if isinstance(error, PayloadTooLarge):
+        return "too_large", Reason.PAYLOAD_FORMAT_INVALID
+    return "payload", Reason.PAYLOAD_FORMAT_INVALID
