@@ -14,6 +14,9 @@ class DeviceSessions:
         self._links: dict[str, dict[DeviceLink, None]] = {}
         self._by_session: dict[str, DeviceLink] = {}
 
+    def __len__(self) -> int:
+        return len(self._by_session)
+
     def add(self, device_id: str, session_id: str, link: DeviceLink) -> None:
         self._links.setdefault(device_id, {})[link] = None
         self._by_session[session_id] = link
