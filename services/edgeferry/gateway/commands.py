@@ -99,7 +99,10 @@ class CommandDesk:
             return []
         self._end(under_way)
         rpc_id = under_way.command.rpc_id
-        return [self._state(device_id, rpc_id, RpcStatus.SUCCESSFUL, body)]
+        records = [self._state(device_id, rpc_id, RpcStatus.SUCCESSFUL, body)]
+        if not under_way.delivered:  # many clients answer before they acknowledge
+            records.insert(0, self._state(device_id, rpc_id, RpcStatus.DELIVERED, ""))
+        return records
 
     def release(self, owner: object) -> None:
         """A session has ended for good: what it had and the device did not confirm may be

@@ -28,6 +28,10 @@ class DeviceSessions:
             self._links.pop(device_id, None)
         self._by_session.pop(session_id, None)
 
+    def attributes_wanted(self, device_id: str) -> list[DeviceLink]:
+        """The links of the device that asked for shared attributes."""
+        return [link for link in self._links.get(device_id, ()) if link.wants_attributes()]
+
     def commands_wanted(self, device_id: str) -> DeviceLink | None:
         """The newest link of the device that takes commands."""
         links = reversed(self._links.get(device_id, {}))
@@ -37,9 +41,8 @@ class DeviceSessions:
         self, device_id: str, updates: Mapping[str, object], deletes: Sequence[str]
     ) -> None:
         """Shared attributes changed: to every link that asked for them."""
-        for link in list(self._links.get(device_id, ())):
-            if link.wants_attributes():
-                link.attributes(updates, deletes)
+        for link in self.attributes_wanted(device_id):
+            link.attributes(updates, deletes)
 
     def push_command(self, device_id: str, command: Command) -> None:
         """To one link, if there is one now; else it waits where commands are kept."""

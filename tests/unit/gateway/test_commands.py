@@ -25,8 +25,8 @@ class Bed:
         assert all(isinstance(change, RpcChange) for change in found)
         return [(c.rpc_id, c.status) for c in found if isinstance(c, RpcChange)]
 
-    def command(self, rpc_id: str = "a", **more: int) -> Command:
-        return Command(rpc_id, "setValue", "1", **more)
+    def command(self, rpc_id: str = "a", expires_ms: int = 0) -> Command:
+        return Command(rpc_id, "setValue", "1", expires_ms)
 
 
 def test_a_command_is_sent_delivered_and_answered_once_each() -> None:
@@ -48,6 +48,14 @@ def test_a_command_is_sent_delivered_and_answered_once_each() -> None:
         "edge.attribute-changes", DEVICE.id.encode(),
     )  # fmt: skip
     assert len(bed.desk) == 0
+
+
+def test_an_answer_before_the_confirmation_stands_for_it() -> None:
+    bed, link = Bed(), FakeLink()
+    bed.desk.send(DEVICE.id, bed.command(), link)
+    bed.records += bed.desk.answered(DEVICE.id, link.given[0][0], "{}")
+    bed.desk.delivered(DEVICE.id, link.given[0][0])
+    assert [state for _, state in bed.states()] == ["SENT", "DELIVERED", "SUCCESSFUL"]
 
 
 def test_another_device_cannot_answer() -> None:
