@@ -39,21 +39,24 @@ V1: Final = "v1/devices/me/"
 GATEWAY: Final = "v1/gateway/"
 
 _PLAIN: Final = {
-    V1 + "telemetry": What.TELEMETRY,
-    V1 + "attributes": What.ATTRIBUTES,
-    "v2/t": What.TELEMETRY,
-    "v2/t/j": What.TELEMETRY,
-    "v2/a": What.ATTRIBUTES,
-    "v2/a/j": What.ATTRIBUTES,
-    GATEWAY + "connect": What.GATEWAY_CONNECT,
-    GATEWAY + "disconnect": What.GATEWAY_DISCONNECT,
-    GATEWAY + "telemetry": What.GATEWAY_TELEMETRY,
-    GATEWAY + "attributes": What.GATEWAY_ATTRIBUTES,
-    GATEWAY + "attributes/request": What.GATEWAY_ATTRIBUTES_REQUEST,
-    GATEWAY + "rpc": What.GATEWAY_RPC,
-    V1 + "claim": What.UNSUPPORTED,
-    GATEWAY + "claim": What.UNSUPPORTED,
-    "/provision/request": What.UNSUPPORTED,
+    topic: Published(what)
+    for topic, what in {
+        V1 + "telemetry": What.TELEMETRY,
+        V1 + "attributes": What.ATTRIBUTES,
+        "v2/t": What.TELEMETRY,
+        "v2/t/j": What.TELEMETRY,
+        "v2/a": What.ATTRIBUTES,
+        "v2/a/j": What.ATTRIBUTES,
+        GATEWAY + "connect": What.GATEWAY_CONNECT,
+        GATEWAY + "disconnect": What.GATEWAY_DISCONNECT,
+        GATEWAY + "telemetry": What.GATEWAY_TELEMETRY,
+        GATEWAY + "attributes": What.GATEWAY_ATTRIBUTES,
+        GATEWAY + "attributes/request": What.GATEWAY_ATTRIBUTES_REQUEST,
+        GATEWAY + "rpc": What.GATEWAY_RPC,
+        V1 + "claim": What.UNSUPPORTED,
+        GATEWAY + "claim": What.UNSUPPORTED,
+        "/provision/request": What.UNSUPPORTED,
+    }.items()
 }
 _NUMBERED: Final = {
     V1 + "attributes/request/": (What.ATTRIBUTES_REQUEST, V1 + "attributes/response/"),
@@ -93,7 +96,7 @@ def published(topic: str) -> Published | None:
     """What a publish to this topic means, None where it means nothing here."""
     plain = _PLAIN.get(topic)
     if plain is not None:
-        return Published(plain)
+        return plain
     prefix, slash, number = topic.rpartition("/")
     numbered = _NUMBERED.get(prefix + slash)
     if numbered is None or not _is_id(number):

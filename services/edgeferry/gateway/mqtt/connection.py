@@ -40,6 +40,8 @@ WINDOW_PUBLISHES: Final = 1024
 an MQTT 5 client that breaks it is told so."""
 WINDOW_BYTES: Final = 4 * 1024 * 1024
 
+MOST_UNREAD_BYTES: Final = 16 * 1024 * 1024
+"""On their way to a client; one that lets more wait is disconnected."""
 REFUSED_SECONDS: Final = 2.0
 """Before a 3.1.1 client that was refused is disconnected: it will be back at once."""
 SLOWEST_SECONDS: Final = 60.0
@@ -159,8 +161,6 @@ class Connection(asyncio.Protocol):
     def give_up(self, text: str) -> None:
         """Another connection takes the session over."""
         self.end(Reason.SESSION_TAKEN_OVER, text)
-        if self._down is not None:
-            self._leave(self._down)
 
     def abort(self) -> None:
         if self._transport is not None:
@@ -250,10 +250,10 @@ class Connection(asyncio.Protocol):
 
     async def _resolve(self, packet: Publish, topic: str, error: Unresolved) -> None:
         """Nothing more is read until the devices that this publish names are found."""
-        assert self._down is not None
-        batch = Batch()
+        batch, down = Batch(), self._down
+        assert down is not None
         try:
-            await resolve(self._down, error)
+            await resolve(down, error)
         except InvalidPayload as problem:
             self._refuse(packet, topic, problem, batch)
             self._count(packet, len(batch.records), batch)
@@ -261,6 +261,9 @@ class Connection(asyncio.Protocol):
             self.end(Reason.SERVER_BUSY, f"devices behind a gateway are not found: {problem}")
             return
         else:
+            if self._down is None:  # the connection has ended meanwhile
+                down.close()
+                return
             self._take(packet, topic, batch)
         self._hand_over(batch)
         self._release(_RESOLVE)
@@ -351,6 +354,8 @@ class Connection(asyncio.Protocol):
     def _write_down(self, data: bytes) -> None:
         if self._ended is None and self._transport is not None:
             self._transport.write(data)
+            if self._transport.get_write_buffer_size() > MOST_UNREAD_BYTES:
+                self.end(Reason.QUOTA_EXCEEDED, "the client does not read what it asked for")
 
     def _leave(self, down: Downlink) -> None:
         """The connection is gone: its will is published, its session kept or ended."""
@@ -399,6 +404,8 @@ class Connection(asyncio.Protocol):
     def _close(self) -> None:
         self._hold(_CLOSED)
         self._ended = self._monotonic()
+        if self._down is not None:
+            self._leave(self._down)
         assert self._transport is not None
         self._transport.close()
 
