@@ -5,7 +5,7 @@ import logging
 from collections.abc import Coroutine
 from typing import Any, Final
 
-from edgeferry.core.errors import EdgeferryError, InvalidPayload
+from edgeferry.core.errors import EdgeferryError, InvalidPayload, Later
 from edgeferry.core.record import Outgoing
 from edgeferry.gateway.appender import Appender, weight
 from edgeferry.gateway.attribute_requests import Wanted, read
@@ -26,6 +26,10 @@ log = logging.getLogger(__name__)
 
 class Busy(InvalidPayload):
     """Too many questions are open."""
+
+
+class NoAttributes(Later):
+    """This process reads none."""
 
 
 class DeviceApi:
@@ -71,14 +75,18 @@ class DeviceApi:
             await asyncio.wait(list(self._tasks))
 
     async def attributes(self, device_id: str, wanted: Wanted) -> str:
-        """The answer to a device's question, as JSON text; errors stand in it."""
+        """The answer to a device's question, as JSON text. Raises Later."""
         reader = self.context.ports.attributes
         if reader is None:
-            return _error("this gateway has no attributes to read")
+            raise NoAttributes("this gateway has no attributes to read")
+        return to_text(await read(reader, device_id, wanted))
+
+    async def attributes_or_error(self, device_id: str, wanted: Wanted) -> str:
+        """The same for who can be told in the answer only: ``{"error": ".."}``."""
         try:
-            return to_text(await read(reader, device_id, wanted))
-        except EdgeferryError as error:
-            return _error(str(error))
+            return await self.attributes(device_id, wanted)
+        except Later as error:
+            return to_text({"error": str(error)})
 
     async def _send_pending(self, device_id: str) -> None:
         """In order, until nobody asked for it meanwhile."""
@@ -151,7 +159,3 @@ class DeviceApi:
 def _report(error: EdgeferryError | None) -> None:
     if error is not None:
         log.warning("the state of a command is not in the log: %s", error)
-
-
-def _error(text: str) -> str:
-    return to_text({"error": text})

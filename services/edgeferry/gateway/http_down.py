@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from edgeferry.core.errors import Later
 from edgeferry.core.record import Outgoing
 from edgeferry.gateway.attribute_requests import wanted
 from edgeferry.gateway.devices import Device
@@ -98,9 +99,11 @@ class _Down:
             return Response(status_code=401)
         query = request.query_params
         asked = wanted(query.get("clientKeys"), query.get("sharedKeys"))
-        text = await self._api.attributes(device.id, asked)
-        failed = text.startswith('{"error"')
-        return Response(text, 503 if failed else 200, media_type="application/json")
+        try:
+            text = await self._api.attributes(device.id, asked)
+        except Later as error:
+            return PlainTextResponse(str(error), 503, {"Retry-After": "5"})
+        return Response(text, media_type="application/json")
 
     async def updates(self, request: Request) -> Response:
         return await self._poll(request, Poll(attributes=True))

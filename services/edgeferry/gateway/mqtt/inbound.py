@@ -71,7 +71,7 @@ def _attributes_request(down: Downlink, found: Published, payload: bytes) -> lis
     request = wanted(body.get("clientKeys"), body.get("sharedKeys"))
 
     async def answer() -> None:
-        text = await down.api.attributes(down.device.id, request)
+        text = await down.api.attributes_or_error(down.device.id, request)
         down.publish(What.ATTRIBUTES_RESPONSE, text, prefix=found.answer, number=found.request_id)
 
     down.api.question(answer())
@@ -118,7 +118,7 @@ def _of_gateway(down: Downlink, what: What, payload: bytes) -> list[Outgoing]:
 async def _nested_attributes(
     down: Downlink, device: Device, call_id: int, request: Wanted, single: bool
 ) -> None:
-    text = await down.api.attributes(device.id, request)
+    text = await down.api.attributes_or_error(device.id, request)
     found = read_document(text.encode(), down.api.context.limits)
     assert isinstance(found, dict)
     answer: dict[str, object] = {"id": call_id, "device": device.name}
