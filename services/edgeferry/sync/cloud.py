@@ -16,7 +16,7 @@ from edgeferry.sync.edges import Edge, Edges
 from edgeferry.sync.ending import SessionEnded
 from edgeferry.sync.inbox import Checkpoint, Inbox
 from edgeferry.sync.lanes import UP
-from edgeferry.sync.link import LinkLimits
+from edgeferry.sync.sending import LinkLimits
 from edgeferry.sync.sessions import (
     CloudSyncParts,
     Refused,

@@ -27,8 +27,9 @@ from edgeferry.sync.ending import SessionEnded, expect
 from edgeferry.sync.flow import ProtocolError
 from edgeferry.sync.inbox import Inbox, Received
 from edgeferry.sync.lanes import DOWN
-from edgeferry.sync.link import Link, LinkLimits, Sending
+from edgeferry.sync.link import Link
 from edgeferry.sync.outbox import Backlog, Outbox
+from edgeferry.sync.sending import LinkLimits, Sending
 from edgeferry.sync.streams import CallStream
 from edgeferry.sync.sync_pb2 import Begin, Frame, Goodbye, Hello, Start
 

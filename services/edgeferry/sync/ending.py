@@ -61,6 +61,10 @@ def peer_closed() -> SessionEnded:
     return SessionEnded(Goodbye.UNSPECIFIED, "the peer closed the connection")
 
 
+def silent_peer(seconds: float) -> SessionEnded:
+    return SessionEnded(Goodbye.UNSPECIFIED, f"nothing came from the peer for {seconds:.0f} s")
+
+
 def said_goodbye(goodbye: Goodbye) -> SessionEnded:
     return SessionEnded(goodbye.reason, goodbye.text, retry=goodbye.retry)
 

@@ -12,9 +12,9 @@ from edgeferry.runtime.tls_pins import Trust
 from edgeferry.sync import sync_pb2 as pb
 from edgeferry.sync.flow import ProtocolError
 from edgeferry.sync.inbox import Inbox
-from edgeferry.sync.link import LinkLimits, Sending
 from edgeferry.sync.outbox import Outbox
 from edgeferry.sync.resume import Begin, Want
+from edgeferry.sync.sending import LinkLimits, Sending
 
 VERSION = 1
 """Of the protocol. Raised only by a change that the other side cannot ignore."""
@@ -23,9 +23,12 @@ METHOD = "/edgeferry.sync.v1.Sync/Session"
 MAX_FRAME_BYTES = 17 * 1024 * 1024
 
 KEEPALIVE_OPTIONS = (
-    # A link that is half open (the peer's host is gone without a word) ends after 15 s.
+    # A peer whose answers are no longer wanted by anybody is left alone after a minute; a link
+    # that is half open ends earlier, by its silence (see ``link``). An earlier timeout of a
+    # ping's would end slow links: its answer stands in line behind all that is under way.
     ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_timeout_ms", 15_000),
+    ("grpc.http2.ping_timeout_ms", 60_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from edgeferry.core.errors import (
@@ -16,11 +15,18 @@ from edgeferry.core.record import LogWriter, Record
 from edgeferry.log.codec import schema_id_of
 from edgeferry.sync import sync_pb2 as pb
 from edgeferry.sync.batches import BatchPacker, Packed
-from edgeferry.sync.ending import SessionEnded, Stream, as_ended, peer_closed, said_goodbye
-from edgeferry.sync.flow import ProtocolError, SendLane
+from edgeferry.sync.ending import (
+    SessionEnded,
+    Stream,
+    as_ended,
+    peer_closed,
+    said_goodbye,
+    silent_peer,
+)
+from edgeferry.sync.flow import ProtocolError
 from edgeferry.sync.inbox import Inbox, Received
-from edgeferry.sync.outbox import Outbox
 from edgeferry.sync.resume import Begin
+from edgeferry.sync.sending import LinkLimits, Sending
 from edgeferry.sync.set_aside import set_aside, sifted
 from edgeferry.sync.sync_pb2 import Ack, Credit, Frame, Made
 
@@ -35,39 +41,13 @@ _KEEP_SECONDS = 1.0
 _MADE_SECONDS = 2.0
 _GOODBYE_SECONDS = 1.0
 
+BEAT_SECONDS = 5.0
+"""An end that has nothing to tell says at least this often that it is there."""
+
+SILENT_SECONDS = 15.0
+"""After which a link on which nothing comes is half open: the peer's host went without a word."""
+
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class LinkLimits:
-    """batch_bytes and in_flight: what this side sends; window: what it lets come, per lane."""
-
-    batch_bytes: int = 262_144
-    in_flight: int = 8
-    window: int = 2_097_152
-
-
-class Sending:
-    """A lane that this side sends, in this session."""
-
-    def __init__(self, outbox: Outbox, limits: LinkLimits) -> None:
-        self.outbox = outbox
-        self.lane = SendLane(batch_bytes=limits.batch_bytes, in_flight=limits.in_flight)
-        self.changed = asyncio.Event()
-        self.idle = asyncio.Event()
-        self.held_by_schema: int | None = None
-        outbox.session = self.lane
-
-    @property
-    def name(self) -> str:
-        return self.outbox.lane
-
-    async def room(self) -> None:
-        while not self.lane.has_room():
-            if not self.lane.open:
-                self.idle.set()  # it cannot go before others: they need not wait for it
-            self.changed.clear()
-            await self.changed.wait()
 
 
 class Link:
@@ -96,6 +76,7 @@ class Link:
         self._end: asyncio.Future[SessionEnded] = asyncio.get_running_loop().create_future()
         self._window = limits.window
         self._window_changed = asyncio.Event()
+        self._silent = 0.0
         self.acked_anything = False
 
     @property
@@ -119,8 +100,11 @@ class Link:
             self._window_changed.set()
 
     async def _tell_credit(self) -> None:
+        """Also when it is the same as ever, as a beat."""
         while True:
-            await self._window_changed.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_SECONDS):
+                    await self._window_changed.wait()
             self._window_changed.clear()
             window = self._window
             for inbox in self._inboxes.values():
@@ -138,6 +122,7 @@ class Link:
         }
         tasks = [
             asyncio.create_task(self._read(), name="sync read"),
+            asyncio.create_task(self._listen(), name="sync silence"),
             asyncio.create_task(self._tell_credit(), name="sync credit"),
         ]
         tasks += [
@@ -199,6 +184,7 @@ class Link:
         }
         while True:
             frame = await self._stream.read()
+            self._silent = 0.0
             if frame is None:
                 raise peer_closed()
             kind = frame.WhichOneof("kind") or "nothing"
@@ -208,6 +194,15 @@ class Link:
             if handler is None:
                 raise ProtocolError(f"a frame of {kind} in a running session")
             handler(frame)
+
+    async def _listen(self) -> None:
+        """End a half-open link. In steps, so that a process that stood still hears first what
+        came meanwhile."""
+        step = SILENT_SECONDS / 15
+        while self._silent < SILENT_SECONDS:
+            await asyncio.sleep(step)
+            self._silent += step
+        raise silent_peer(SILENT_SECONDS)
 
     def _inbox(self, name: str) -> Inbox:
         found = self._inboxes.get(name)
@@ -360,14 +355,16 @@ class Link:
             log.warning("lane %s: acked position not kept yet: %s", sending.name, error)
 
     async def _tell_made(self, sending: Sending) -> None:
-        told = -1
+        """Also when it is the same as ever, as a beat."""
+        told, silent = -1, 0.0
         while True:
             with contextlib.suppress(Later):
                 end = await sending.outbox.end()
-                if end != told:
+                if end != told or silent >= BEAT_SECONDS:
                     await self.send(Frame(made=Made(lane=sending.name, end=end)))
-                    told = end
+                    told, silent = end, 0.0
             await asyncio.sleep(_MADE_SECONDS)
+            silent += _MADE_SECONDS
 
 
 def _schema_id(record: Record) -> int:

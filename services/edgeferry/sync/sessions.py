@@ -16,8 +16,9 @@ from edgeferry.sync.ending import SessionEnded, Stream, expect
 from edgeferry.sync.flow import ProtocolError
 from edgeferry.sync.inbox import Inbox, Received
 from edgeferry.sync.lanes import UP
-from edgeferry.sync.link import Link, LinkLimits
+from edgeferry.sync.link import Link
 from edgeferry.sync.outbox import Outbox
+from edgeferry.sync.sending import LinkLimits
 from edgeferry.sync.sync_pb2 import Begun, Frame, Goodbye, Hello, Welcome
 
 _HANDSHAKE_SECONDS = 30.0

@@ -1,0 +1,39 @@
+"""A lane that this side sends, in one session, and how much of it at once."""
+
+import asyncio
+from dataclasses import dataclass
+
+from edgeferry.sync.flow import SendLane
+from edgeferry.sync.outbox import Outbox
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLimits:
+    """batch_bytes and in_flight: what this side sends; window: what it lets come, per lane."""
+
+    batch_bytes: int = 262_144
+    in_flight: int = 8
+    window: int = 2_097_152
+
+
+class Sending:
+    """A lane that this side sends, in this session."""
+
+    def __init__(self, outbox: Outbox, limits: LinkLimits) -> None:
+        self.outbox = outbox
+        self.lane = SendLane(batch_bytes=limits.batch_bytes, in_flight=limits.in_flight)
+        self.changed = asyncio.Event()
+        self.idle = asyncio.Event()
+        self.held_by_schema: int | None = None
+        outbox.session = self.lane
+
+    @property
+    def name(self) -> str:
+        return self.outbox.lane
+
+    async def room(self) -> None:
+        while not self.lane.has_room():
+            if not self.lane.open:
+                self.idle.set()  # it cannot go before others: they need not wait for it
+            self.changed.clear()
+            await self.changed.wait()
