@@ -158,10 +158,6 @@ class Connection(asyncio.Protocol):
             self._transport.write(data)
         self._close()
 
-    def give_up(self, text: str) -> None:
-        """Another connection takes the session over."""
-        self.end(Reason.SESSION_TAKEN_OVER, text)
-
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
@@ -342,10 +338,7 @@ class Connection(asyncio.Protocol):
     # --- down
 
     def _resume(self, device_id: str, client_id: str, clean: bool) -> Kept | None:
-        """What is kept of a client; of one that is still connected it is taken away."""
-        now = self._monotonic()
-        self._sessions.take_over(device_id, client_id)
-        kept = self._sessions.kept.take(device_id, client_id, now)
+        kept = self._sessions.resume(device_id, client_id, self._monotonic())
         if kept is not None and clean:
             self._api.desk.release(kept)
             return None

@@ -8,7 +8,7 @@ from edgeferry.gateway.appender import Appender
 from edgeferry.gateway.context import GatewayContext
 from edgeferry.gateway.device_api import DeviceApi
 from edgeferry.gateway.gate import Gate
-from edgeferry.gateway.mqtt.kept import KeptSessions
+from edgeferry.gateway.mqtt.kept import Kept, KeptSessions
 from edgeferry.gateway.mqtt.packets import Reason
 from edgeferry.gateway.records import Records
 
@@ -21,8 +21,6 @@ class OpenConnection(Protocol):
     def check_device(self) -> None: ...
 
     def end(self, reason: Reason, text: str) -> None: ...
-
-    def give_up(self, text: str) -> None: ...
 
     def abort(self) -> None: ...
 
@@ -38,11 +36,12 @@ class Sessions:
     def connected(self, connection: OpenConnection, device_id: str, client_id: str) -> None:
         self._named[device_id, client_id] = connection
 
-    def take_over(self, device_id: str, client_id: str) -> None:
-        """A client is about to be in: its older connection ends, its session is free."""
+    def resume(self, device_id: str, client_id: str, now: float) -> Kept | None:
+        """What is kept of a client that is about to be in: its older connection ends."""
         older = self._named.pop((device_id, client_id), None)
         if older is not None:
-            older.give_up("the client has connected again")
+            older.end(Reason.SESSION_TAKEN_OVER, "the client has connected again")
+        return self.kept.take(device_id, client_id, now)
 
     def closed(self, connection: OpenConnection, device_id: str, client_id: str) -> None:
         self.all.discard(connection)
