@@ -14,9 +14,17 @@ from edgeferry.gateway.appender import weight
 from edgeferry.gateway.device_api import MOST_IN_FLIGHT
 from edgeferry.gateway.devices import Device
 from edgeferry.gateway.gate import NotTaken
+from edgeferry.gateway.mqtt import shared
 from edgeferry.gateway.mqtt.decoder import Decoder
 from edgeferry.gateway.mqtt.downlink import Downlink
-from edgeferry.gateway.mqtt.inbound import Unresolved, lane_of, refusal_of, resolve, take
+from edgeferry.gateway.mqtt.inbound import (
+    Unresolved,
+    lane_of,
+    refusal_of,
+    resolve,
+    take,
+    will_records,
+)
 from edgeferry.gateway.mqtt.kept import Kept
 from edgeferry.gateway.mqtt.packets import (
     V5,
@@ -33,15 +41,7 @@ from edgeferry.gateway.mqtt.shared import Batch, Parts
 CONNECT_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 5.0
 KEEP_ALIVE_FACTOR: Final = 1.5
-PACKET_OVERHEAD: Final = 1024
-"""Of a PUBLISH around its payload: topic and properties."""
-WINDOW_PUBLISHES: Final = 1024
-"""Publishes that wait for the log before we stop reading: above the receive maximum, so that
-an MQTT 5 client that breaks it is told so."""
-WINDOW_BYTES: Final = 4 * 1024 * 1024
 
-MOST_UNREAD_BYTES: Final = 16 * 1024 * 1024
-"""On their way to a client; one that lets more wait is disconnected."""
 REFUSED_SECONDS: Final = 2.0
 """Before a 3.1.1 client that was refused is disconnected: it will be back at once."""
 SLOWEST_SECONDS: Final = 60.0
@@ -55,7 +55,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, parts: Parts) -> None:
         context = parts.context
         limit = context.limits.payload_bytes
-        maximum_packet = limit + PACKET_OVERHEAD
+        maximum_packet = limit + shared.PACKET_OVERHEAD
         self._context = context
         self._records = parts.records
         self._appender = parts.appender
@@ -63,7 +63,7 @@ class Connection(asyncio.Protocol):
         self._sessions = parts.sessions
         self._monotonic = context.clock.monotonic
         self._decoder = Decoder(maximum_packet)
-        self._max_packet_311 = 2 * limit + PACKET_OVERHEAD
+        self._max_packet_311 = 2 * limit + shared.PACKET_OVERHEAD
         self._session = Session(
             rules=SessionRules(maximum_packet=maximum_packet, receive_maximum=MOST_IN_FLIGHT),
             authenticate=context.devices.find,
@@ -241,7 +241,10 @@ class Connection(asyncio.Protocol):
         batch.size += size
         self._waiting_publishes += 1
         self._waiting_bytes += size
-        if self._waiting_publishes >= WINDOW_PUBLISHES or self._waiting_bytes >= WINDOW_BYTES:
+        if (
+            self._waiting_publishes >= shared.WINDOW_PUBLISHES
+            or self._waiting_bytes >= shared.WINDOW_BYTES
+        ):
             self._hold(_WINDOW)
 
     async def _resolve(self, packet: Publish, topic: str, error: Unresolved) -> None:
@@ -331,8 +334,8 @@ class Connection(asyncio.Protocol):
             self.end(Reason.SERVER_BUSY, f"nothing can be acknowledged: {error}")
         elif batch.acks and self._ended is None and self._transport is not None:
             self._transport.write(bytes(batch.acks))
-        few = 2 * self._waiting_publishes < WINDOW_PUBLISHES
-        if few and 2 * self._waiting_bytes < WINDOW_BYTES:
+        few = 2 * self._waiting_publishes < shared.WINDOW_PUBLISHES
+        if few and 2 * self._waiting_bytes < shared.WINDOW_BYTES:
             self._release(_WINDOW)
 
     # --- down
@@ -347,7 +350,7 @@ class Connection(asyncio.Protocol):
     def _write_down(self, data: bytes) -> None:
         if self._ended is None and self._transport is not None:
             self._transport.write(data)
-            if self._transport.get_write_buffer_size() > MOST_UNREAD_BYTES:
+            if self._transport.get_write_buffer_size() > shared.MOST_UNREAD_BYTES:
                 self.end(Reason.QUOTA_EXCEEDED, "the client does not read what it asked for")
 
     def _leave(self, down: Downlink) -> None:
@@ -360,20 +363,11 @@ class Connection(asyncio.Protocol):
         for ended in self._sessions.kept.keep(device_id, client_id, kept, now):
             self._api.desk.release(ended)
         will, self._session.will = self._session.will, None
-        if will is not None:
-            batch = Batch()
-            self._take_will(down, Publish(will.topic, will.payload), batch)
+        records = will_records(down, will) if will is not None else []
+        if will is not None and records:
+            batch = Batch(records, understood=1, understood_size=len(will.payload))
+            self._count(Publish(will.topic, will.payload), len(records), batch)
             self._hand_over(batch)
-
-    def _take_will(self, down: Downlink, will: Publish, batch: Batch) -> None:
-        try:
-            batch.records += take(down, will.topic, will.payload)
-        except (InvalidPayload, Unresolved) as error:
-            log.info("the will of %s is not one of ours: %s", down.device.name, error)
-        else:
-            self._count(will, len(batch.records), batch)
-            batch.understood += 1
-            batch.understood_size += len(will.payload)
 
     # --- flow
 

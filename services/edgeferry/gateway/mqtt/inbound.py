@@ -1,5 +1,6 @@
 """Publishes of a connection's device, by topic."""
 
+import logging
 from collections.abc import Iterable
 from typing import Final
 
@@ -9,10 +10,11 @@ from edgeferry.core.record import Outgoing
 from edgeferry.gateway.attribute_requests import Wanted, read_nested, wanted
 from edgeferry.gateway.devices import DEFAULT_PROFILE, Device
 from edgeferry.gateway.mqtt.downlink import Downlink
-from edgeferry.gateway.mqtt.packets import Reason
+from edgeferry.gateway.mqtt.packets import Reason, Will
 from edgeferry.gateway.payload import read_document, to_text
 from edgeferry.gateway.topics import Published, What, published
 
+log = logging.getLogger(__name__)
 _TELEMETRY: Final = (What.TELEMETRY, What.GATEWAY_TELEMETRY)
 
 
@@ -55,6 +57,15 @@ def take(down: Downlink, topic: str, payload: bytes) -> list[Outgoing]:
             raise NotSupported(f"{topic}: claiming and provisioning of devices are not supported")
         case _:
             return _of_gateway(down, found.what, payload)
+
+
+def will_records(down: Downlink, will: Will) -> list[Outgoing]:
+    """None for a will that cannot be published: nobody is left to be told."""
+    try:
+        return take(down, will.topic, will.payload)
+    except (InvalidPayload, Unresolved) as error:
+        log.info("the will of %s is not published: %s", down.device.name, error)
+        return []
 
 
 async def resolve(down: Downlink, error: Unresolved) -> None:

@@ -1,7 +1,7 @@
 """What the connections of a gateway share."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from edgeferry.core.record import Outgoing
 from edgeferry.gateway.appender import Appender
@@ -11,6 +11,15 @@ from edgeferry.gateway.gate import Gate
 from edgeferry.gateway.mqtt.kept import Kept, KeptSessions
 from edgeferry.gateway.mqtt.packets import Reason
 from edgeferry.gateway.records import Records
+
+PACKET_OVERHEAD: Final = 1024
+"""Of a PUBLISH around its payload: topic and properties."""
+WINDOW_PUBLISHES: Final = 1024
+"""Publishes that wait for the log before we stop reading: above the receive maximum, so that
+an MQTT 5 client that breaks it is told so."""
+WINDOW_BYTES: Final = 4 * 1024 * 1024
+MOST_UNREAD_BYTES: Final = 16 * 1024 * 1024
+"""On their way to a client; one that lets more wait is disconnected."""
 
 
 class OpenConnection(Protocol):
