@@ -290,8 +290,7 @@ class Connection(asyncio.Protocol):
         batch.publishes += 1
         batch.with_ack += 1
         self._waiting_publishes += 1
-        told = self._session.refusal(packet, Reason.QUOTA_EXCEEDED, refused.text)
-        if told:
+        if told := self._session.refusal(packet, Reason.QUOTA_EXCEEDED, refused.text):
             batch.acks += told
         else:
             self._refused = (self._monotonic(), refused)
@@ -302,8 +301,7 @@ class Connection(asyncio.Protocol):
         word, reason = refusal_of(error)
         metrics = self._context.metrics
         metrics.rejected("mqtt", word)
-        told = self._session.refusal(packet, reason, str(error))
-        if told:
+        if told := self._session.refusal(packet, reason, str(error)):
             batch.acks += told
             return
         device = self._session.device
