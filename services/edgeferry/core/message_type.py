@@ -24,3 +24,6 @@ class MessageType(StrEnum):
     ALARM_CLEAR = "ALARM_CLEAR"
     TO_SERVER_RPC_REQUEST = "TO_SERVER_RPC_REQUEST"
     RPC_CALL_FROM_SERVER_TO_DEVICE = "RPC_CALL_FROM_SERVER_TO_DEVICE"
+    TO_SERVER_RPC_RESPONSE = "TO_SERVER_RPC_RESPONSE"
+    """In ``device-commands``: the answer to a device's call. Its metadata serviceId, sessionId
+    and requestId are those of the call; its data is the answer."""

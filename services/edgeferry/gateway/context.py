@@ -7,8 +7,8 @@ from edgeferry.core.clock import Clock, Stamps
 from edgeferry.core.ids import MessageIds
 from edgeferry.core.record import LogWriter
 from edgeferry.core.values import PayloadLimits
-from edgeferry.gateway.devices import Devices
 from edgeferry.gateway.metrics import GatewayMetrics
+from edgeferry.gateway.ports import DeviceDirectory, DevicePorts
 from edgeferry.gateway.rates import RateLimits, Unlimited
 
 
@@ -17,7 +17,7 @@ class GatewayContext:
     site: str
     tenant_id: str
     writer: LogWriter
-    devices: Devices
+    devices: DeviceDirectory
     clock: Clock
     stamps: Stamps
     ids: MessageIds
@@ -25,3 +25,4 @@ class GatewayContext:
     metrics: GatewayMetrics
     admission: Admission = field(default_factory=Admission)
     rates: RateLimits = field(default_factory=Unlimited)
+    ports: DevicePorts = field(default_factory=DevicePorts)

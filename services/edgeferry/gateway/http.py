@@ -1,9 +1,8 @@
-"""Devices over HTTP: POST /api/v1/{token}/telemetry and /attributes (semantics 7.2).
+"""Devices over HTTP: POST /api/v1/{token}/telemetry and /attributes (semantics 7.2); the way
+down stands in ``http_down``.
 
 200 only after the durable append. Plain Starlette: nothing is modelled in the hot path.
 """
-
-from collections.abc import Callable
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -12,10 +11,9 @@ from starlette.types import Receive, Scope, Send
 
 from edgeferry.core.admission import Lane
 from edgeferry.core.errors import InvalidPayload, LogUnavailable, PayloadTooLarge, RecordTooLarge
-from edgeferry.core.record import Outgoing
 from edgeferry.gateway.appender import weight
-from edgeferry.gateway.devices import Device
 from edgeferry.gateway.gate import RATE, NotTaken
+from edgeferry.gateway.http_down import MakeRecords, down_routes
 from edgeferry.gateway.server import Gateway
 from edgeferry.runtime.http_bounds import content_length
 
@@ -23,13 +21,12 @@ APPEND_SECONDS = 5.0
 _RETRY_AFTER = {"Retry-After": "5"}
 _CLOSE = {"Connection": "close"}
 
-MakeRecords = Callable[[Device, bytes], list[Outgoing]]
-
 
 def http_routes(gateway: Gateway) -> list[Route]:
     """Routes that answer 200, 400 (with the reason), 401, 405, 413, 429 or 503 with
     Retry-After."""
     return [
+        *down_routes(gateway, _post_general),
         *_routes(gateway, "telemetry", "telemetry", gateway.records.telemetry),
         *_routes(gateway, "attributes", "general", gateway.records.attributes),
     ]
@@ -52,6 +49,10 @@ class _PostOnly:
         text = "POST is wanted here: nothing can be read by a device's token."
         answer = PlainTextResponse(text, 405, {"Allow": "POST"})
         await answer(scope, receive, send)
+
+
+async def _post_general(gateway: Gateway, request: Request, make: MakeRecords) -> Response:
+    return await _post(gateway, request, "general", make)
 
 
 async def _post(gateway: Gateway, request: Request, lane: Lane, make: MakeRecords) -> Response:

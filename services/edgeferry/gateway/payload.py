@@ -22,12 +22,12 @@ _WANTS_EXACT = re.compile(rb"[0-9](?:[eE]|[0-9]{16})").search
 
 def read_telemetry(payload: bytes, now_ms: int, limits: PayloadLimits) -> list[TsPoint]:
     """See ``core.values.telemetry_points``. Raises InvalidPayload."""
-    return telemetry_points(_read(payload, limits), now_ms, limits)
+    return telemetry_points(read_document(payload, limits), now_ms, limits)
 
 
 def read_attributes(payload: bytes, limits: PayloadLimits) -> dict[str, Value]:
     """See ``core.values.attribute_values``. Raises InvalidPayload."""
-    return attribute_values(_read(payload, limits), limits)
+    return attribute_values(read_document(payload, limits), limits)
 
 
 def to_text(values: object) -> str:
@@ -35,7 +35,8 @@ def to_text(values: object) -> str:
     return orjson.dumps(values).decode()
 
 
-def _read(payload: bytes, limits: PayloadLimits) -> object:
+def read_document(payload: bytes, limits: PayloadLimits) -> object:
+    """Any JSON within the limits. Raises InvalidPayload."""
     check_size(payload, limits)
     if not payload:
         raise InvalidPayload("the payload is empty: JSON is wanted")

@@ -1,5 +1,9 @@
 """Payloads of devices made into records of the log."""
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from edgeferry.core.changes import RpcChange, RpcStatus
 from edgeferry.core.dead_letter import DeadLetter
 from edgeferry.core.errors import InvalidPayload, PayloadTooLarge
 from edgeferry.core.ids import TraceIds
@@ -9,6 +13,7 @@ from edgeferry.core.record import HEADER_ORIGIN, HEADER_TRACEPARENT, HEADER_TYPE
 from edgeferry.gateway.context import GatewayContext
 from edgeferry.gateway.devices import Device
 from edgeferry.gateway.payload import read_attributes, read_telemetry, to_text
+from edgeferry.log.change_codec import encode_change
 from edgeferry.log.codec import encode_dead_letter, encode_message
 from edgeferry.log.topics import root_topic, site_topic
 
@@ -20,8 +25,17 @@ _RECORD_OVERHEAD = 1024
 _NO_STACK: list[str] = []
 _TELEMETRY = str(MessageType.POST_TELEMETRY_REQUEST)
 _ATTRIBUTES = str(MessageType.POST_ATTRIBUTES_REQUEST)
+_CALL = str(MessageType.TO_SERVER_RPC_REQUEST)
 _DEVICE = str(EntityType.DEVICE)
 _JSON = str(DataType.JSON)
+
+
+class CallAddress(NamedTuple):
+    """Where the answer to a device's call goes: gateway process, session, the device's id."""
+
+    service_id: str
+    session_id: str
+    call_id: int
 
 
 class Records:
@@ -37,6 +51,7 @@ class Records:
         self._tenant_id = context.tenant_id
         self._topic = root_topic(context.site)
         self._dead_letters = site_topic(context.site, "dead-letters")
+        self._changes = site_topic(context.site, "attribute-changes")
         self._origin = (HEADER_ORIGIN, context.site.encode())
         self._telemetry_header = (HEADER_TYPE, _TELEMETRY.encode())
         self._attributes_header = (HEADER_TYPE, _ATTRIBUTES.encode())
@@ -84,6 +99,43 @@ class Records:
                 device, now_ms, stamp, _ATTRIBUTES, metadata, text, self._attributes_header
             )
         ]
+
+    def call(self, device: Device, body: Mapping[str, object], address: CallAddress) -> Outgoing:
+        """A device's call (method, params) for the root chain, whose answer comes back
+        through ``device-commands`` with the same address. Raises PayloadTooLarge."""
+        metadata = {
+            "deviceName": device.name,
+            "deviceType": device.profile,
+            "requestId": str(address.call_id),
+            "serviceId": address.service_id,
+            "sessionId": address.session_id,
+        }
+        return self._record(
+            device,
+            self._now_ms(),
+            self._take_stamp(1),
+            _CALL,
+            metadata,
+            to_text(body),
+            (HEADER_TYPE, _CALL.encode()),
+        )
+
+    def command_state(
+        self, device_id: str, rpc_id: str, status: RpcStatus, body: str = ""
+    ) -> Outgoing:
+        """What became of a command, for the attributes service. body: JSON text."""
+        change = RpcChange(
+            self._next_id(),
+            self._tenant_id,
+            device_id,
+            rpc_id,
+            status,
+            self._context.site,
+            self._now_ms(),
+            body,
+        )
+        headers = (self._trace(), self._origin)
+        return Outgoing(self._changes, device_id.encode(), encode_change(change), headers)
 
     def dead_letter(
         self, device: Device, topic: str, payload: bytes, error: InvalidPayload

@@ -8,10 +8,13 @@ import ssl
 from edgeferry.core.errors import InvalidSettings
 from edgeferry.gateway.appender import Appender, AppendRules
 from edgeferry.gateway.context import GatewayContext
+from edgeferry.gateway.device_api import DeviceApi
 from edgeferry.gateway.gate import Gate
-from edgeferry.gateway.mqtt.connection import Connection, Parts, Sessions
+from edgeferry.gateway.mqtt.connection import Connection
 from edgeferry.gateway.mqtt.packets import Reason
+from edgeferry.gateway.mqtt.shared import Parts, Sessions
 from edgeferry.gateway.records import Records
+from edgeferry.gateway.secure import SecureListener
 from edgeferry.runtime.service import Health
 
 _SWEEP_SECONDS = 1.0
@@ -35,6 +38,7 @@ class Gateway:
         host: str = "127.0.0.1",
         port: int = 1883,
         tls: ssl.SSLContext | None = None,
+        secure: SecureListener | None = None,
         rules: AppendRules | None = None,
     ) -> None:
         self.context = context
@@ -43,9 +47,13 @@ class Gateway:
         self.appender = Appender(
             writer=context.writer, clock=context.clock, metrics=context.metrics, rules=rules
         )
+        self.api = DeviceApi(context, self.records, self.appender)
         self._host = host
         self._port = port
         self._tls = tls
+        self._secure = secure
+        self._secure_server: asyncio.Server | None = None
+        self._secure_address = ""
         self._sessions = Sessions()
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
@@ -61,19 +69,29 @@ class Gateway:
         """host:port of the MQTT listener, empty before the start."""
         return self._address
 
+    @property
+    def secure_address(self) -> str:
+        """host:port of the listener with TLS beside it, empty where there is none."""
+        return self._secure_address
+
     async def start(self) -> None:
         """Raises InvalidSettings when the devices file or the address cannot be used."""
         self.context.devices.load()
-        parts = Parts(self.context, self.records, self.appender, self.gate, self._sessions)
-        loop = asyncio.get_running_loop()
-        try:
-            self._server = await loop.create_server(
-                lambda: Connection(parts), self._host, self._port, ssl=self._tls, backlog=_BACKLOG
-            )
-        except OSError as error:
-            raise InvalidSettings(self._cannot_listen(error)) from error
-        host, port = self._server.sockets[0].getsockname()[:2]
-        self._address = f"{host}:{port}"
+        parts = Parts(
+            self.context, self.records, self.appender, self.gate, self._sessions, self.api
+        )
+        self._server = await _listen(parts, self._host, self._port, self._tls, "mqtt")
+        self._address = _address(self._server)
+        secure = self._secure
+        if secure is not None:
+            try:
+                self._secure_server = await _listen(
+                    parts, secure.host, secure.port, secure.context, "mqtt.tls"
+                )
+            except InvalidSettings:
+                await self.stop()
+                raise
+            self._secure_address = _address(self._secure_server)
         self.appender.start()
         self._sweeper = asyncio.create_task(self._sweep(), name="gateway-sweep")
         log.info("MQTT listens on %s for %d devices", self._address, len(self.context.devices))
@@ -82,11 +100,14 @@ class Gateway:
         """Accept nobody, let pending appends finish for a few seconds, say goodbye, close."""
         if self._server is None:
             return
-        self._server.close()
+        servers = [one for one in (self._server, self._secure_server) if one is not None]
+        for server in servers:
+            server.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.wait([self._sweeper])
             self._sweeper = None
+        await self.api.stop()
         await self.appender.stop(_DRAIN_SECONDS)
         for connection in list(self._sessions.all):
             connection.end(Reason.SERVER_SHUTTING_DOWN, "the gateway is stopping")
@@ -96,9 +117,10 @@ class Gateway:
             await asyncio.sleep(0.01)
         for connection in list(self._sessions.all):
             connection.abort()
-        await self._server.wait_closed()
-        self._server = None
-        self._address = ""
+        for server in servers:
+            await server.wait_closed()
+        self._server = self._secure_server = None
+        self._address = self._secure_address = ""
 
     def health(self) -> Health:
         turning = self._sweeper is None or not self._sweeper.done()
@@ -117,7 +139,10 @@ class Gateway:
         """What is due every second: give up, end silent connections, follow the devices file."""
         self.appender.check()
         self.gate.tidy()
+        self.api.desk.check()
         now = self.context.clock.monotonic()
+        for ended in self._sessions.kept.expire(now):
+            self.api.desk.release(ended)
         for connection in list(self._sessions.all):
             connection.check(now)
         await self._check_devices()
@@ -138,18 +163,34 @@ class Gateway:
             if devices.problem:
                 log.error("keeping the devices of before: %s", devices.problem)
 
-    def _cannot_listen(self, error: OSError) -> str:
-        where = f"{self._host}:{self._port}"
-        if error.errno == errno.EADDRINUSE:
-            return (
-                f"MQTT cannot listen on {where}: the port is taken. Stop the program that uses it, "
-                f"or choose another with mqtt.port (EDGEFERRY_MQTT__PORT; 0 takes a free one)"
-            )
-        if error.errno == errno.EACCES:
-            return (
-                f"MQTT cannot listen on {where}: not allowed. Choose a port above 1023 with "
-                f"mqtt.port (EDGEFERRY_MQTT__PORT)"
-            )
-        return (
-            f"MQTT cannot listen on {where}: {error}. Set mqtt.host to an address of this machine"
+
+async def _listen(
+    parts: Parts, host: str, port: int, tls: ssl.SSLContext | None, setting: str
+) -> asyncio.Server:
+    """Raises InvalidSettings."""
+    loop = asyncio.get_running_loop()
+    try:
+        return await loop.create_server(
+            lambda: Connection(parts), host, port, ssl=tls, backlog=_BACKLOG
         )
+    except OSError as error:
+        raise InvalidSettings(_cannot_listen(error, f"{host}:{port}", setting)) from error
+
+
+def _address(server: asyncio.Server) -> str:
+    host, port = server.sockets[0].getsockname()[:2]
+    return f"{host}:{port}"
+
+
+def _cannot_listen(error: OSError, where: str, setting: str) -> str:
+    wish = f"{setting}.port (EDGEFERRY_{setting.upper().replace('.', '__')}__PORT"
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"MQTT cannot listen on {where}: the port is taken. Stop the program that uses it, "
+            f"or choose another with {wish}; 0 takes a free one)"
+        )
+    if error.errno == errno.EACCES:
+        return f"MQTT cannot listen on {where}: not allowed. Choose a port above 1023 with {wish})"
+    return (
+        f"MQTT cannot listen on {where}: {error}. Set {setting}.host to an address of this machine"
+    )

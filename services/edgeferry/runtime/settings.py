@@ -79,6 +79,21 @@ class ListenSettings(_Section):
     port: int = Field(0, ge=0, le=65535, description="0 takes a free one")
 
 
+class MqttTlsSettings(_Section):
+    """MQTT over TLS, beside the plain listener; on where a certificate is given."""
+
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
+    port: int = Field(8883, ge=0, le=65535, description="0 takes a free one")
+    cert: Path | None = Field(None, description="certificate chain (PEM)")
+    key: Path | None = Field(None, description="private key of the certificate (PEM)")
+
+
+class MqttSettings(ListenSettings):
+    """Where devices connect by MQTT."""
+
+    tls: MqttTlsSettings = MqttTlsSettings()
+
+
 class LimitSettings(_Section):
     """What a device may send (promises of section 6)."""
 
@@ -193,7 +208,7 @@ class Settings(_Section):
     log: LogSettings = LogSettings()
     store: StoreSettings = StoreSettings()
     http: ListenSettings = ListenSettings(port=8080)
-    mqtt: ListenSettings = ListenSettings(port=1883)
+    mqtt: MqttSettings = MqttSettings(port=1883)
     sync: SyncSettings = SyncSettings()
     limits: LimitSettings = LimitSettings()
     disk: DiskSettings = DiskSettings()

@@ -120,14 +120,22 @@ class FromServer(NamedTuple):
     packet_id: int = 0
     codes: bytes = b""
     properties: Properties = NO_PROPERTIES
+    session_present: bool = False
+    topic: str = ""
+    payload: bytes = b""
+    qos: int = 0
+    dup: bool = False
 
 
 def decode(first: int, body: bytes, version: int) -> FromServer:
     kind, v5 = first >> 4, version == V5
+    if kind == 3:
+        return _publish(first, body, v5)
     assert first & 15 == 0
     if kind == 2:
-        assert body[0] == 0
-        return FromServer(kind, 0, body[1:2], read_properties(body[2:])[0] if v5 else NO_PROPERTIES)
+        found = read_properties(body[2:])[0] if v5 else NO_PROPERTIES
+        assert body[0] in (0, 1)
+        return FromServer(kind, 0, body[1:2], found, session_present=body[0] == 1)
     if kind == 14:
         return FromServer(kind, 0, body[:1], read_properties(body[1:])[0])
     if kind == 13:
@@ -141,6 +149,17 @@ def decode(first: int, body: bytes, version: int) -> FromServer:
     assert kind in (9, 11)
     found, rest = read_properties(rest) if v5 else (NO_PROPERTIES, rest)
     return FromServer(kind, packet_id, rest, found)
+
+
+def _publish(first: int, body: bytes, v5: bool) -> FromServer:
+    qos, end = first >> 1 & 3, 2 + int.from_bytes(body[:2], "big")
+    topic, rest = body[2:end].decode(), body[end:]
+    packet_id = 0
+    if qos:
+        packet_id, rest = int.from_bytes(rest[:2], "big"), rest[2:]
+    found, rest = read_properties(rest) if v5 else (NO_PROPERTIES, rest)
+    dup = first & 8 != 0
+    return FromServer(3, packet_id, properties=found, topic=topic, payload=rest, qos=qos, dup=dup)
 
 
 def read_properties(data: bytes) -> tuple[Properties, bytes]:

@@ -9,6 +9,7 @@ import pytest_asyncio
 from edgeferry.core.clock import ManualClock
 from edgeferry.gateway.appender import AppendRules
 from edgeferry.gateway.mqtt.packets import V311
+from edgeferry.gateway.ports import DevicePorts
 from edgeferry.gateway.server import Gateway
 from edgeferry.runtime.settings import LimitSettings
 from tests.unit.gateway.client_packets import RawClient
@@ -21,6 +22,7 @@ from tests.unit.gateway.fakes import (
     MemoryLog,
     make_context,
 )
+from tests.unit.gateway.links import FakeAttributes, FakeCommands, FakeNested
 
 RULES = AppendRules(max_waiting_bytes=400_000, patience=30, first_retry=0.005, longest_retry=0.005)
 OpenClient = Callable[..., Awaitable[RawClient]]
@@ -46,9 +48,28 @@ async def log() -> MemoryLog:
     return MemoryLog()
 
 
+@pytest.fixture
+def attributes() -> FakeAttributes:
+    return FakeAttributes()
+
+
+@pytest.fixture
+def commands() -> FakeCommands:
+    return FakeCommands()
+
+
+@pytest.fixture
+def ports(attributes: FakeAttributes, commands: FakeCommands) -> DevicePorts:
+    return DevicePorts(attributes=attributes, commands=commands, nested=FakeNested())
+
+
 @pytest_asyncio.fixture
 async def gateway(
-    log: MemoryLog, clock: ManualClock, metrics: CountedMetrics, devices: FixedDevices
+    log: MemoryLog,
+    clock: ManualClock,
+    metrics: CountedMetrics,
+    devices: FixedDevices,
+    ports: DevicePorts,
 ) -> AsyncIterator[Gateway]:
     context = make_context(
         log,
@@ -56,6 +77,7 @@ async def gateway(
         clock=clock,
         metrics=metrics,
         limits=LimitSettings(payload_bytes=10_000),
+        ports=ports,
     )
     found = Gateway(context, port=0, rules=RULES)
     await found.start()

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from edgeferry.core.changes import RpcChange
 from edgeferry.core.clock import Clock, ManualClock, Stamps
 from edgeferry.core.errors import LogUnavailable, RecordTooLarge
 from edgeferry.core.ids import MessageIds
@@ -12,6 +13,8 @@ from edgeferry.core.record import Outgoing
 from edgeferry.gateway.context import GatewayContext
 from edgeferry.gateway.devices import Device, Devices
 from edgeferry.gateway.metrics import Transport
+from edgeferry.gateway.ports import DevicePorts
+from edgeferry.log.change_codec import decode_change
 from edgeferry.log.codec import decode_message
 from edgeferry.runtime.settings import LimitSettings
 
@@ -56,6 +59,11 @@ class MemoryLog:
 
     def messages(self) -> list[RuleMessage]:
         return [decode_message(r.value) for r in self.records if r.topic == f"{SITE}.root"]
+
+    def states(self) -> list[tuple[str, str, str]]:
+        """Commands' ids, states and bodies, in order."""
+        found = [decode_change(r.value) for r in self.records if r.topic.endswith("-changes")]
+        return [(c.rpc_id, str(c.status), c.body) for c in found if isinstance(c, RpcChange)]
 
     def dead_letters(self) -> list[Outgoing]:
         return [r for r in self.records if r.topic == f"{SITE}.dead-letters"]
@@ -119,6 +127,7 @@ def make_context(
     clock: Clock | None = None,
     limits: LimitSettings | None = None,
     metrics: CountedMetrics | None = None,
+    ports: DevicePorts | None = None,
 ) -> GatewayContext:
     clock = clock or ManualClock()
     return GatewayContext(
@@ -131,4 +140,5 @@ def make_context(
         ids=MessageIds(),
         limits=limits or LimitSettings(),
         metrics=metrics if metrics is not None else CountedMetrics(),
+        ports=ports or DevicePorts(),
     )

@@ -23,10 +23,11 @@ from edgeferry.gateway.mqtt.packets import (
     Unsubscribe,
     Will,
 )
-from edgeferry.gateway.mqtt.session import ATTRIBUTES, TELEMETRY, Session, SessionRules
+from edgeferry.gateway.mqtt.session import Session, SessionRules
 from tests.unit.gateway.client_packets import FromServer, decode
 from tests.unit.gateway.fakes import DEVICE, TOKEN
 
+ATTRIBUTES, TELEMETRY = "v1/devices/me/attributes", "v1/devices/me/telemetry"
 RULES = SessionRules(maximum_packet=66_560, receive_maximum=3, topic_alias_maximum=2)
 
 
@@ -78,9 +79,12 @@ def test_an_mqtt_5_client_is_told_the_limits() -> None:
     }
 
 
-def test_sessions_end_with_their_connection_and_a_client_that_wants_more_is_told() -> None:
-    wanted = Connect(V5, "c", False, 30, TOKEN, properties={Property.SESSION_EXPIRY: 3600})
-    assert answer(new_session(), wanted).properties[Property.SESSION_EXPIRY] == 0
+def test_a_client_that_wants_its_session_kept_for_longer_than_a_day_is_told() -> None:
+    for wish, told in ((3600, None), (200_000, 86_400)):
+        wanted = Connect(V5, "c", False, 30, TOKEN, properties={Property.SESSION_EXPIRY: wish})
+        session = new_session()
+        assert answer(session, wanted).properties.get(Property.SESSION_EXPIRY) == told
+        assert session.kept.keep_seconds == (told or wish)
 
 
 def test_a_client_without_a_name_gets_one() -> None:

@@ -7,17 +7,25 @@ at once and written when the records are durable, so they keep the order of the 
 import asyncio
 import logging
 import socket
-from dataclasses import dataclass, field
 from typing import Final, cast
 
-from edgeferry.core.admission import Lane
-from edgeferry.core.errors import EdgeferryError, InvalidPayload, PayloadTooLarge
-from edgeferry.core.record import Outgoing
-from edgeferry.gateway.appender import Appender, weight
-from edgeferry.gateway.context import GatewayContext
+from edgeferry.core.errors import EdgeferryError, InvalidPayload
+from edgeferry.gateway.appender import weight
+from edgeferry.gateway.device_api import MOST_IN_FLIGHT
 from edgeferry.gateway.devices import Device
-from edgeferry.gateway.gate import Gate, NotTaken
+from edgeferry.gateway.gate import NotTaken
+from edgeferry.gateway.mqtt import shared
 from edgeferry.gateway.mqtt.decoder import Decoder
+from edgeferry.gateway.mqtt.downlink import Downlink
+from edgeferry.gateway.mqtt.inbound import (
+    Unresolved,
+    lane_of,
+    refusal_of,
+    resolve,
+    take,
+    will_records,
+)
+from edgeferry.gateway.mqtt.kept import Kept
 from edgeferry.gateway.mqtt.packets import (
     V5,
     Connect,
@@ -25,83 +33,29 @@ from edgeferry.gateway.mqtt.packets import (
     MqttError,
     Publish,
     Reason,
+    Subscribe,
 )
-from edgeferry.gateway.mqtt.session import ATTRIBUTES, TELEMETRY, Session, SessionRules
-from edgeferry.gateway.records import Records
+from edgeferry.gateway.mqtt.session import Session, SessionRules
+from edgeferry.gateway.mqtt.shared import Batch, Parts
 
 CONNECT_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 5.0
 KEEP_ALIVE_FACTOR: Final = 1.5
-PACKET_OVERHEAD: Final = 1024
-"""Of a PUBLISH around its payload: topic and properties."""
-WINDOW_PUBLISHES: Final = 1024
-"""Publishes that wait for the log before we stop reading: above the receive maximum, so that
-an MQTT 5 client that breaks it is told so."""
-WINDOW_BYTES: Final = 4 * 1024 * 1024
 
 REFUSED_SECONDS: Final = 2.0
 """Before a 3.1.1 client that was refused is disconnected: it will be back at once."""
 SLOWEST_SECONDS: Final = 60.0
 
-_WINDOW, _PROCESS, _WRITE, _CLOSED, _RATE, _REFUSED = 1, 2, 4, 8, 16, 32
-_LANES: Final[dict[str, Lane]] = {TELEMETRY: "telemetry", ATTRIBUTES: "general"}
+_WINDOW, _PROCESS, _WRITE, _CLOSED, _RATE, _REFUSED, _RESOLVE = 1, 2, 4, 8, 16, 32, 64
 
 log = logging.getLogger(__name__)
-
-
-class UnknownTopic(InvalidPayload):
-    """A publish to a topic that is not ours."""
-
-
-class Sessions:
-    """The connections of this gateway; one per device and client identifier."""
-
-    def __init__(self) -> None:
-        self.all: set[Connection] = set()
-        self._named: dict[tuple[str, str], Connection] = {}
-
-    def connected(self, connection: "Connection", device_id: str, client_id: str) -> None:
-        """A client is in: an older connection of the same client ends."""
-        older = self._named.get((device_id, client_id))
-        self._named[device_id, client_id] = connection
-        if older is not None:
-            older.end(Reason.SESSION_TAKEN_OVER, "the client has connected again")
-
-    def closed(self, connection: "Connection", device_id: str, client_id: str) -> None:
-        self.all.discard(connection)
-        if self._named.get((device_id, client_id)) is connection:
-            del self._named[device_id, client_id]
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What all connections of a gateway share."""
-
-    context: GatewayContext
-    records: Records
-    appender: Appender
-    gate: Gate
-    sessions: Sessions
-
-
-@dataclass(slots=True)
-class _Batch:
-    """The publishes of one read, with the acknowledgements that they will get."""
-
-    records: list[Outgoing] = field(default_factory=list)
-    acks: bytearray = field(default_factory=bytearray)
-    publishes: int = 0
-    with_ack: int = 0
-    understood: int = 0
-    size: int = 0
-    understood_size: int = 0
 
 
 class Connection(asyncio.Protocol):
     def __init__(self, parts: Parts) -> None:
         context = parts.context
         limit = context.limits.payload_bytes
-        maximum_packet = limit + PACKET_OVERHEAD
+        maximum_packet = limit + shared.PACKET_OVERHEAD
         self._context = context
         self._records = parts.records
         self._appender = parts.appender
@@ -109,13 +63,16 @@ class Connection(asyncio.Protocol):
         self._sessions = parts.sessions
         self._monotonic = context.clock.monotonic
         self._decoder = Decoder(maximum_packet)
-        self._max_packet_311 = 2 * limit + PACKET_OVERHEAD
+        self._max_packet_311 = 2 * limit + shared.PACKET_OVERHEAD
         self._session = Session(
-            rules=SessionRules(maximum_packet=maximum_packet),
+            rules=SessionRules(maximum_packet=maximum_packet, receive_maximum=MOST_IN_FLIGHT),
             authenticate=context.devices.find,
             available=self._can_serve,
             new_client_id=context.ids.next,
+            resume=self._resume,
         )
+        self._api = parts.api
+        self._down: Downlink | None = None
         self._transport: asyncio.Transport | None = None
         self._held = 0
         self._waiting_publishes = 0
@@ -143,6 +100,8 @@ class Connection(asyncio.Protocol):
         device = self._session.device
         self._sessions.closed(self, device.id if device else "", self._session.client_id)
         self._context.metrics.connections(-1)
+        if self._down is not None:
+            self._leave(self._down)
 
     def data_received(self, data: bytes) -> None:
         self._heard = self._monotonic()
@@ -185,6 +144,8 @@ class Connection(asyncio.Protocol):
             self.end(Reason.NOT_AUTHORIZED, "the device or its token was removed")
         else:
             self._session.device = found
+            if self._down is not None:
+                self._down.device = found
 
     def end(self, reason: Reason, text: str) -> None:
         """Tell the client why, where its version can be told, and close."""
@@ -204,7 +165,7 @@ class Connection(asyncio.Protocol):
     # --- packets
 
     def _take_packets(self) -> None:
-        batch = _Batch()
+        batch = Batch()
         decoder = self._decoder
         try:
             while not self._held:
@@ -237,42 +198,74 @@ class Connection(asyncio.Protocol):
                 # a dead letter.
                 self._decoder.max_packet = self._max_packet_311
             self._sessions.connected(self, session.device.id, session.client_id)
+            self._down = Downlink(self._api, session, session.device, self._write_down)
+            self._down.subscribed()
+        elif type(packet) is Subscribe and self._down is not None:
+            self._down.subscribed()
 
-    def _publish(self, packet: Publish, batch: _Batch) -> None:
+    def _publish(self, packet: Publish, batch: Batch) -> None:
         session = self._session
         topic = session.admit(packet)
-        payload = packet.payload
-        before = len(batch.records)
         device = session.device
         assert device is not None
         try:
-            self._gate.room(_LANES.get(topic, "general"))
+            self._gate.room(lane_of(topic))
             self._keep_pace(packet, device)
         except NotTaken as refused:
             self._turn_away(packet, refused, batch)
             return
-        batch.publishes += 1
-        if packet.qos:
-            batch.with_ack += 1
+        self._take(packet, topic, batch)
+
+    def _take(self, packet: Publish, topic: str, batch: Batch) -> None:
+        payload, session, before = packet.payload, self._session, len(batch.records)
+        assert self._down is not None
         try:
-            if topic == TELEMETRY:
-                batch.records += self._records.telemetry(device, payload)
-            elif topic == ATTRIBUTES:
-                batch.records += self._records.attributes(device, payload)
-            else:
-                raise UnknownTopic(f"devices publish to {TELEMETRY} and {ATTRIBUTES} only")
+            records = take(self._down, topic, payload)
+        except Unresolved as error:
+            self._hold(_RESOLVE)
+            self._api.spawn(self._resolve(packet, topic, error))
+            return
         except InvalidPayload as error:
             self._refuse(packet, topic, error, batch)
         else:
+            batch.records += records
             batch.understood += 1
             batch.understood_size += len(payload)
             batch.acks += session.acknowledgement(packet)
-        size = weight(len(payload), len(batch.records) - before)
+        self._count(packet, len(batch.records) - before, batch)
+
+    def _count(self, packet: Publish, records: int, batch: Batch) -> None:
+        size = weight(len(packet.payload), records)
+        batch.publishes += 1
+        batch.with_ack += packet.qos
         batch.size += size
         self._waiting_publishes += 1
         self._waiting_bytes += size
-        if self._waiting_publishes >= WINDOW_PUBLISHES or self._waiting_bytes >= WINDOW_BYTES:
+        if (
+            self._waiting_publishes >= shared.WINDOW_PUBLISHES
+            or self._waiting_bytes >= shared.WINDOW_BYTES
+        ):
             self._hold(_WINDOW)
+
+    async def _resolve(self, packet: Publish, topic: str, error: Unresolved) -> None:
+        """Nothing more is read until the devices that this publish names are found."""
+        batch, down = Batch(), self._down
+        assert down is not None
+        try:
+            await resolve(down, error)
+        except InvalidPayload as problem:
+            self._refuse(packet, topic, problem, batch)
+            self._count(packet, len(batch.records), batch)
+        except EdgeferryError as problem:
+            self.end(Reason.SERVER_BUSY, f"devices behind a gateway are not found: {problem}")
+            return
+        else:
+            if self._down is None:  # the connection has ended meanwhile
+                down.close()
+                return
+            self._take(packet, topic, batch)
+        self._hand_over(batch)
+        self._release(_RESOLVE)
 
     def _keep_pace(self, packet: Publish, device: Device) -> None:
         """Raises NotTaken for a sender that can be told; another is not read for a while."""
@@ -288,7 +281,7 @@ class Connection(asyncio.Protocol):
                 min(wait, SLOWEST_SECONDS), self._release, _RATE
             )
 
-    def _turn_away(self, packet: Publish, refused: NotTaken, batch: _Batch) -> None:
+    def _turn_away(self, packet: Publish, refused: NotTaken, batch: Batch) -> None:
         """Nothing of it is kept, and no acknowledgement says so: MQTT 5 has a reason for that;
         with 3.1.1 the connection ends, after what was sent before has been acknowledged."""
         self._context.metrics.rejected("mqtt", refused.word)
@@ -297,20 +290,18 @@ class Connection(asyncio.Protocol):
         batch.publishes += 1
         batch.with_ack += 1
         self._waiting_publishes += 1
-        told = self._session.refusal(packet, Reason.QUOTA_EXCEEDED, refused.text)
-        if told:
+        if told := self._session.refusal(packet, Reason.QUOTA_EXCEEDED, refused.text):
             batch.acks += told
         else:
             self._refused = (self._monotonic(), refused)
             self._hold(_REFUSED)
 
-    def _refuse(self, packet: Publish, topic: str, error: InvalidPayload, batch: _Batch) -> None:
+    def _refuse(self, packet: Publish, topic: str, error: InvalidPayload, batch: Batch) -> None:
         """Tell the sender; where it cannot be told, keep the payload as a dead letter."""
-        word, reason = _refusal(error)
+        word, reason = refusal_of(error)
         metrics = self._context.metrics
         metrics.rejected("mqtt", word)
-        told = self._session.refusal(packet, reason, str(error))
-        if told:
+        if told := self._session.refusal(packet, reason, str(error)):
             batch.acks += told
             return
         device = self._session.device
@@ -319,7 +310,7 @@ class Connection(asyncio.Protocol):
         batch.acks += self._session.acknowledgement(packet)
         metrics.dead_lettered(word)
 
-    def _hand_over(self, batch: _Batch) -> None:
+    def _hand_over(self, batch: Batch) -> None:
         if not batch.publishes:
             return
         if batch.understood:
@@ -333,7 +324,7 @@ class Connection(asyncio.Protocol):
             self._hold(_PROCESS)
             self._appender.when_room(lambda: self._release(_PROCESS))
 
-    def _settled(self, batch: _Batch, error: EdgeferryError | None) -> None:
+    def _settled(self, batch: Batch, error: EdgeferryError | None) -> None:
         self._waiting_publishes -= batch.publishes
         self._waiting_bytes -= batch.size
         self._session.unacknowledged -= batch.with_ack
@@ -341,9 +332,40 @@ class Connection(asyncio.Protocol):
             self.end(Reason.SERVER_BUSY, f"nothing can be acknowledged: {error}")
         elif batch.acks and self._ended is None and self._transport is not None:
             self._transport.write(bytes(batch.acks))
-        few = 2 * self._waiting_publishes < WINDOW_PUBLISHES
-        if few and 2 * self._waiting_bytes < WINDOW_BYTES:
+        few = 2 * self._waiting_publishes < shared.WINDOW_PUBLISHES
+        if few and 2 * self._waiting_bytes < shared.WINDOW_BYTES:
             self._release(_WINDOW)
+
+    # --- down
+
+    def _resume(self, device_id: str, client_id: str, clean: bool) -> Kept | None:
+        kept = self._sessions.resume(device_id, client_id, self._monotonic())
+        if kept is not None and clean:
+            self._api.desk.release(kept)
+            return None
+        return kept
+
+    def _write_down(self, data: bytes) -> None:
+        if self._ended is None and self._transport is not None:
+            self._transport.write(data)
+            if self._transport.get_write_buffer_size() > shared.MOST_UNREAD_BYTES:
+                self.end(Reason.QUOTA_EXCEEDED, "the client does not read what it asked for")
+
+    def _leave(self, down: Downlink) -> None:
+        """The connection is gone: its will is published, its session kept or ended."""
+        self._down = None
+        down.close()
+        kept = self._session.kept
+        kept.outbox.disconnect()
+        device_id, client_id, now = down.device.id, self._session.client_id, self._monotonic()
+        for ended in self._sessions.kept.keep(device_id, client_id, kept, now):
+            self._api.desk.release(ended)
+        will, self._session.will = self._session.will, None
+        records = will_records(down, will) if will is not None else []
+        if will is not None and records:
+            batch = Batch(records, understood=1, understood_size=len(will.payload))
+            self._count(Publish(will.topic, will.payload), len(records), batch)
+            self._hand_over(batch)
 
     # --- flow
 
@@ -367,6 +389,8 @@ class Connection(asyncio.Protocol):
     def _close(self) -> None:
         self._hold(_CLOSED)
         self._ended = self._monotonic()
+        if self._down is not None:
+            self._leave(self._down)
         assert self._transport is not None
         self._transport.close()
 
@@ -374,12 +398,3 @@ class Connection(asyncio.Protocol):
         device = self._session.device
         peer = self._transport.get_extra_info("peername") if self._transport else None
         return f"{device.name} at {peer}" if device else f"an unknown client at {peer}"
-
-
-def _refusal(error: InvalidPayload) -> tuple[str, Reason]:
-    """A word for the metrics and the reason for an MQTT 5 client."""
-    if isinstance(error, UnknownTopic):
-        return "topic", Reason.TOPIC_NAME_INVALID
-    if isinstance(error, PayloadTooLarge):
-        return "too_large", Reason.PAYLOAD_FORMAT_INVALID
-    return "payload", Reason.PAYLOAD_FORMAT_INVALID

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from edgeferry.gateway.mqtt.packets import NO_PROPERTIES, V5, Kind, Properties, Reason
-from edgeferry.gateway.mqtt.wire import variable, write_properties
+from edgeferry.gateway.mqtt.wire import string, variable, write_properties
 
 PINGRESP = bytes((Kind.PINGRESP << 4, 0))
 
@@ -19,11 +19,31 @@ _NOT_AUTHORIZED_311 = 5
 _SUBACK_FAILURE_311 = 0x80
 
 
-def connack(version: int, reason: Reason, properties: Properties = NO_PROPERTIES) -> bytes:
-    """Session present is always 0: a session ends with its connection."""
+def connack(
+    version: int,
+    reason: Reason,
+    properties: Properties = NO_PROPERTIES,
+    *,
+    session_present: bool = False,
+) -> bytes:
     if version == V5:
-        return _packet(Kind.CONNACK, bytes((0, reason)) + write_properties(properties))
-    return _packet(Kind.CONNACK, bytes((0, _CONNACK_311.get(reason, _NOT_AUTHORIZED_311))))
+        head = bytes((session_present, reason))
+        return _packet(Kind.CONNACK, head + write_properties(properties))
+    code = _CONNACK_311.get(reason, _NOT_AUTHORIZED_311)
+    return _packet(Kind.CONNACK, bytes((session_present, code)))
+
+
+def publish(
+    version: int, topic: str, payload: bytes, qos: int = 0, packet_id: int = 0, *, dup: bool = False
+) -> bytes:
+    """``packet_id`` stands in it with QoS 1 only."""
+    body = string(topic)
+    if qos:
+        body += packet_id.to_bytes(2, "big")
+    if version == V5:
+        body += write_properties(NO_PROPERTIES)
+    size = variable(len(body) + len(payload))
+    return bytes((Kind.PUBLISH << 4 | dup << 3 | qos << 1,)) + size + body + payload
 
 
 def puback(

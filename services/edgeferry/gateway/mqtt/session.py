@@ -1,8 +1,8 @@
 """One client's session: packets in, answers out. No I/O and no clock.
 
-A session lives as long as its connection: nothing is kept for a client that is away, as
-nothing is sent to it with more than QoS 0. Wills are read and not published (the field's
-servers do the same for devices).
+What outlives the connection (subscriptions, publishes without PUBACK) stands in ``Kept``.
+A will is published when the connection ends without DISCONNECT, at once: a delay that the
+client wished for is not kept.
 """
 
 from collections.abc import Callable
@@ -18,6 +18,7 @@ from edgeferry.gateway.mqtt.encoder import (
     suback,
     unsuback,
 )
+from edgeferry.gateway.mqtt.kept import LONGEST_SECONDS, Kept
 from edgeferry.gateway.mqtt.packets import (
     NO_PROPERTIES,
     V5,
@@ -35,21 +36,16 @@ from edgeferry.gateway.mqtt.packets import (
     Reason,
     Subscribe,
     Unsubscribe,
+    Will,
 )
+from edgeferry.gateway.topics import SUBSCRIBABLE, What
 
-ATTRIBUTES: Final = "v1/devices/me/attributes"
-TELEMETRY: Final = "v1/devices/me/telemetry"
-SUBSCRIBABLE: Final = frozenset(
-    {
-        ATTRIBUTES,
-        "v1/devices/me/attributes/response/+",
-        "v1/devices/me/rpc/request/+",
-        "v1/devices/me/rpc/response/+",
-    }
-)
 _REASON_LENGTH: Final = 200
 _SMALL_PACKET: Final = 1024
 """A client that takes no packets of this size gets no reason strings."""
+_DISCONNECT_WITH_WILL: Final = 0x04
+_FIRST_FAILURE: Final = 0x80
+_ANY_RECEIVE_MAXIMUM: Final = 65_535
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +62,11 @@ class Reply(NamedTuple):
     close: bool = False
 
 
-_NOTHING: Final = Reply(b"")
-
-
 class Session:
     """``authenticate`` finds the device of an access token; ``available`` says whether new
-    clients can be served now; ``new_client_id`` names clients that gave no name."""
+    clients can be served now; ``new_client_id`` names clients that gave no name; ``resume``
+    gives what is kept of a device's client (device id, client id), or ends it for a clean
+    start (true) and gives None."""
 
     def __init__(
         self,
@@ -80,13 +75,14 @@ class Session:
         authenticate: Callable[[str], Device | None],
         available: Callable[[], bool],
         new_client_id: Callable[[], str],
+        resume: Callable[[str, str, bool], Kept | None] = lambda *_: None,
     ) -> None:
         self._rules = rules
         self._authenticate = authenticate
         self._available = available
         self._new_client_id = new_client_id
         self._aliases: dict[int, str] = {}
-        self._subscriptions: set[str] = set()
+        self._resume = resume
         self._reasons = True
         self._short_packets = False
         self.device: Device | None = None
@@ -94,6 +90,9 @@ class Session:
         self.client_id = ""
         self.version = 0
         self.keep_alive = 0
+        self.kept = Kept()
+        self.will: Will | None = None
+        """To be published should the connection end now."""
         self.unacknowledged = 0
         """Publishes of QoS 1 that were admitted and not yet acknowledged."""
 
@@ -109,9 +108,10 @@ class Session:
             case Unsubscribe():
                 return Reply(self._unsubscribe(packet))
             case Disconnect():
-                return Reply(b"", close=True)
+                return self._disconnect(packet)
             case PubAck():
-                return _NOTHING  # for a publish that we never sent with QoS 1
+                done = packet.reason < _FIRST_FAILURE
+                return Reply(self.kept.outbox.acknowledge(packet.packet_id, success=done))
             case Publish():
                 raise AssertionError("PUBLISH is admitted, not received")
 
@@ -147,6 +147,19 @@ class Session:
         properties = self._reason(text) if self._reasons else NO_PROPERTIES
         return puback(self.version, packet.packet_id, reason, properties)
 
+    def target(self, what: What, prefix: str = "") -> tuple[str, int] | None:
+        """Where the client wants this, and the QoS it was granted; None when it does not.
+
+        The topic ends with "/" where an identifier is to follow. prefix: the spelling of the
+        client's question."""
+        granted = self.kept.subscriptions
+        if prefix and prefix + "+" in granted:
+            return prefix, granted[prefix + "+"]
+        for topic_filter, qos in granted.items():
+            if SUBSCRIBABLE[topic_filter] is what:
+                return topic_filter.removesuffix("+"), qos
+        return None
+
     def farewell(self, version: int, reason: Reason, text: str) -> bytes:
         """The last packet to this client, if its version (0: not known) has one for this."""
         if self.device is not None:
@@ -179,7 +192,32 @@ class Session:
         self.client_id = packet.client_id or self._new_client_id()
         self.keep_alive = packet.keep_alive
         self.device = device
-        return Reply(connack(self.version, Reason.SUCCESS, self._announced(packet)))
+        self.will = packet.will
+        present = self._take_kept(packet, device)
+        told = connack(
+            self.version, Reason.SUCCESS, self._announced(packet), session_present=present
+        )
+        return Reply(told + self.kept.outbox.resume())
+
+    def _take_kept(self, packet: Connect, device: Device) -> bool:
+        """Whether the client has a session already. (One with a clean start ends it.)"""
+        kept = self._resume(device.id, self.client_id, packet.clean_start)
+        self.kept = kept or Kept()
+        self.kept.keep_seconds = _keep_seconds(packet)
+        maximum = _number(packet.properties, Property.RECEIVE_MAXIMUM, _ANY_RECEIVE_MAXIMUM)
+        largest = _number(packet.properties, Property.MAXIMUM_PACKET_SIZE, 0)
+        self.kept.outbox.connect(packet.version, maximum, largest)
+        return kept is not None
+
+    def _disconnect(self, packet: Disconnect) -> Reply:
+        if packet.reason != _DISCONNECT_WITH_WILL:
+            self.will = None
+        if Property.SESSION_EXPIRY in packet.properties:
+            wish = _number(packet.properties, Property.SESSION_EXPIRY, 0)
+            if wish and not self.kept.keep_seconds:
+                raise MqttError(Reason.PROTOCOL_ERROR, "a session of 0 s cannot become longer")
+            self.kept.keep_seconds = min(wish, LONGEST_SECONDS)
+        return Reply(b"", close=True)
 
     def _announced(self, packet: Connect) -> Properties:
         announced: dict[int, PropertyValue] = {
@@ -190,8 +228,8 @@ class Session:
             Property.SUBSCRIPTION_IDENTIFIER_AVAILABLE: 0,
             Property.SHARED_SUBSCRIPTION_AVAILABLE: 0,
         }
-        if packet.properties.get(Property.SESSION_EXPIRY):
-            announced[Property.SESSION_EXPIRY] = 0
+        if _number(packet.properties, Property.SESSION_EXPIRY, 0) > LONGEST_SECONDS:
+            announced[Property.SESSION_EXPIRY] = LONGEST_SECONDS
         if not packet.client_id:
             announced[Property.ASSIGNED_CLIENT_IDENTIFIER] = self.client_id
         return announced
@@ -225,7 +263,7 @@ class Session:
         codes: list[int] = []
         for topic_filter, qos in packet.subscriptions:
             if topic_filter in SUBSCRIBABLE:
-                self._subscriptions.add(topic_filter)
+                self.kept.subscriptions[topic_filter] = min(qos, 1)
                 codes.append(min(qos, 1))
             else:
                 codes.append(_why_not(topic_filter))
@@ -234,8 +272,7 @@ class Session:
     def _unsubscribe(self, packet: Unsubscribe) -> bytes:
         codes: list[int] = []
         for topic_filter in packet.topic_filters:
-            known = topic_filter in self._subscriptions
-            self._subscriptions.discard(topic_filter)
+            known = self.kept.subscriptions.pop(topic_filter, None) is not None
             codes.append(Reason.SUCCESS if known else Reason.NO_SUBSCRIPTION_EXISTED)
         return unsuback(self.version, packet.packet_id, codes)
 
@@ -243,6 +280,17 @@ class Session:
         if self._short_packets:
             return NO_PROPERTIES
         return {Property.REASON_STRING: text.replace("\0", "")[:_REASON_LENGTH]}
+
+
+def _keep_seconds(packet: Connect) -> int:
+    if packet.version == V5:
+        return min(_number(packet.properties, Property.SESSION_EXPIRY, 0), LONGEST_SECONDS)
+    return 0 if packet.clean_start else LONGEST_SECONDS
+
+
+def _number(properties: Properties, name: Property, default: int) -> int:
+    value = properties.get(name, default)
+    return value if isinstance(value, int) else default
 
 
 def _why_not(topic_filter: str) -> Reason:

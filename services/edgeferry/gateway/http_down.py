@@ -1,0 +1,202 @@
+"""Devices over HTTP, the way down: attributes, long polls and calls (semantics 7.2)."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from edgeferry.core.errors import Later
+from edgeferry.core.record import Outgoing
+from edgeferry.gateway.attribute_requests import wanted
+from edgeferry.gateway.devices import Device
+from edgeferry.gateway.payload import to_text
+from edgeferry.gateway.ports import Command, Handed
+from edgeferry.gateway.server import Gateway
+from edgeferry.gateway.topics import MAX_REQUEST_ID
+
+DEFAULT_MS: Final = 60_000
+LONGEST_MS: Final = 300_000
+
+MakeRecords = Callable[[Device, bytes], list[Outgoing]]
+Take = Callable[[Gateway, Request, MakeRecords], Awaitable[Response]]
+"""Reads a device's POST, makes it durable, answers 200 or why not."""
+
+
+class Poll:
+    """A DeviceLink for one question over HTTP: ends with its first answer."""
+
+    def __init__(self, *, attributes: bool = False, commands: bool = False) -> None:
+        self._attributes = attributes
+        self._commands = commands
+        self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.body: dict[str, object] = {}
+        self.text = ""
+
+    @property
+    def owner(self) -> object:
+        return self
+
+    def wants_attributes(self) -> bool:
+        return self._attributes
+
+    def wants_commands(self) -> bool:
+        return self._commands and not self.answered.done()
+
+    def attributes(self, updates: Mapping[str, object], deletes: Sequence[str]) -> None:
+        deleted = self.body.pop("deleted", [])
+        assert isinstance(deleted, list)
+        gone = [key for key in deleted if key not in updates] + list(deletes)
+        self.body = {k: v for k, v in self.body.items() if k not in gone} | dict(updates)
+        self._done(to_text(self.body | ({"deleted": gone} if gone else {})))
+        if gone:
+            self.body["deleted"] = gone
+
+    def command(self, request_id: int, command: Command) -> Handed:
+        if self.answered.done():
+            return Handed.REFUSED
+        method = to_text(command.method)
+        self._done(f'{{"id":{request_id},"method":{method},"params":{command.params}}}')
+        return Handed.DELIVERED
+
+    def answer(self, call_id: int, data: str) -> None:
+        self._done(data)
+
+    def _done(self, text: str) -> None:
+        self.text = text
+        if not self.answered.done():
+            self.answered.set_result(None)
+
+
+def down_routes(gateway: Gateway, take: Take) -> list[Route]:
+    """200; 400 with the reason; 401; 404 for packages; 408 when nothing came in time; 501."""
+    down = _Down(gateway, take)
+    token = "/api/v1/{token}"
+    return [
+        Route(f"{token}/attributes", down.attributes, methods=["GET"]),
+        Route(f"{token}/attributes/updates", down.updates, methods=["GET"]),
+        Route(f"{token}/rpc", down.commands, methods=["GET"]),
+        Route(f"{token}/rpc", down.call, methods=["POST"]),
+        Route(f"{token}/rpc/{{request_id}}", down.command_answer, methods=["POST"]),
+        Route(f"{token}/claim", down.unsupported, methods=["POST"]),
+        Route("/api/v1/provision", down.unsupported, methods=["POST"]),
+        Route(f"{token}/firmware", down.no_package, methods=["GET"]),
+        Route(f"{token}/software", down.no_package, methods=["GET"]),
+    ]
+
+
+class _Down:
+    def __init__(self, gateway: Gateway, take: Take) -> None:
+        self._gateway = gateway
+        self._api = gateway.api
+        self._take = take
+
+    async def attributes(self, request: Request) -> Response:
+        device = self._device(request)
+        if device is None:
+            return Response(status_code=401)
+        query = request.query_params
+        asked = wanted(query.get("clientKeys"), query.get("sharedKeys"))
+        try:
+            text = await self._api.attributes(device.id, asked)
+        except Later as error:
+            return PlainTextResponse(str(error), 503, {"Retry-After": "5"})
+        return Response(text, media_type="application/json")
+
+    async def updates(self, request: Request) -> Response:
+        return await self._poll(request, Poll(attributes=True))
+
+    async def commands(self, request: Request) -> Response:
+        return await self._poll(request, Poll(commands=True))
+
+    async def call(self, request: Request) -> Response:
+        device, poll, session_id = self._device(request), Poll(), self._api.context.ids.next()
+        timeout = _timeout(request)
+        if isinstance(timeout, Response):
+            return timeout
+
+        def make(caller: Device, payload: bytes) -> list[Outgoing]:
+            answer, records = self._api.call(caller, session_id, 0, payload)
+            if answer is not None:
+                poll.answer(0, answer)
+            return records
+
+        if device is None:
+            return await self._take(self._gateway, request, make)
+        self._api.sessions.add(device.id, session_id, poll)
+        try:
+            taken = await self._take(self._gateway, request, make)
+            return taken if taken.status_code != 200 else await _answer(request, poll, timeout)
+        finally:
+            self._api.sessions.remove(device.id, session_id, poll)
+
+    async def command_answer(self, request: Request) -> Response:
+        text = request.path_params["request_id"]
+        if not (text.isascii() and text.isdigit() and len(text) <= 10):
+            return PlainTextResponse("the number of a command is wanted", status_code=400)
+        number = min(int(text), MAX_REQUEST_ID)
+
+        def make(device: Device, payload: bytes) -> list[Outgoing]:
+            return self._api.command_answer(device.id, number, payload)
+
+        return await self._take(self._gateway, request, make)
+
+    async def unsupported(self, request: Request) -> Response:
+        return PlainTextResponse(
+            "claiming and provisioning of devices are not supported", status_code=501
+        )
+
+    async def no_package(self, request: Request) -> Response:
+        if self._device(request) is None:
+            return Response(status_code=401)
+        return PlainTextResponse("no package is assigned to this device", status_code=404)
+
+    async def _poll(self, request: Request, poll: Poll) -> Response:
+        device, timeout = self._device(request), _timeout(request)
+        if device is None:
+            return Response(status_code=401)
+        if isinstance(timeout, Response):
+            return timeout
+        session_id = self._api.context.ids.next()
+        self._api.sessions.add(device.id, session_id, poll)
+        try:
+            if poll.wants_commands():
+                self._api.wake(device.id)
+            return await _answer(request, poll, timeout)
+        finally:
+            self._api.sessions.remove(device.id, session_id, poll)
+
+    def _device(self, request: Request) -> Device | None:
+        device = self._api.context.devices.find(request.path_params["token"])
+        if device is None:
+            self._api.context.metrics.rejected("http", "token")
+        return device
+
+
+async def _answer(request: Request, poll: Poll, timeout: float) -> Response:
+    """408 after the time-out (seconds); given up when the client leaves."""
+    gone = asyncio.create_task(_gone(request))
+    waits: list[asyncio.Future[None]] = [poll.answered, gone]
+    try:
+        await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        gone.cancel()
+    if poll.answered.done():
+        return Response(poll.text, media_type="application/json")
+    poll.answered.cancel()
+    return Response(status_code=408)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _timeout(request: Request) -> float | Response:
+    """Seconds, of the parameter in ms; 0 or none: the default."""
+    text = request.query_params.get("timeout", "0")
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        return PlainTextResponse("timeout: milliseconds are wanted", status_code=400)
+    return min(int(text) or DEFAULT_MS, LONGEST_MS) / 1000

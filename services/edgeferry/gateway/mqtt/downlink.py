@@ -1,0 +1,165 @@
+"""The way down to one MQTT connection's device and to the devices behind it."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import orjson
+
+from edgeferry.gateway.device_api import DeviceApi
+from edgeferry.gateway.devices import Device
+from edgeferry.gateway.mqtt.outbox import Acknowledged
+from edgeferry.gateway.mqtt.session import Session
+from edgeferry.gateway.payload import to_text
+from edgeferry.gateway.ports import Command, Handed
+from edgeferry.gateway.topics import What
+
+_MOST_CALLS = 1_000
+
+
+class Downlink:
+    """Made when the client is connected. A DeviceLink of its own device."""
+
+    def __init__(
+        self, api: DeviceApi, session: Session, device: Device, write: Callable[[bytes], None]
+    ) -> None:
+        self.api = api
+        self.device = device
+        self.session_id = api.context.ids.next()
+        self.nested: dict[str, NestedLink] = {}
+        self._session = session
+        self._write = write
+        self._calls: dict[int, str] = {}
+        api.sessions.add(device.id, self.session_id, self)
+
+    def close(self) -> None:
+        self.api.sessions.remove(self.device.id, self.session_id, self)
+        for link in list(self.nested.values()):
+            self.leave(link.device.name)
+
+    def join(self, device: Device) -> None:
+        """A device behind this one is there."""
+        if device.name not in self.nested:
+            link = NestedLink(self, device)
+            self.nested[device.name] = link
+            self.api.sessions.add(device.id, link.session_id, link)
+            self.api.wake(device.id)
+
+    def leave(self, name: str) -> None:
+        link = self.nested.pop(name, None)
+        if link is not None:
+            self.api.sessions.remove(link.device.id, link.session_id, link)
+
+    def subscribed(self) -> None:
+        """Subscriptions came or a session was resumed: what waits is sent."""
+        if self.wants_commands():
+            self.api.wake(self.device.id)
+        if self.session_wants(What.GATEWAY_RPC):
+            for link in self.nested.values():
+                self.api.wake(link.device.id)
+
+    def called(self, call_id: int, prefix: str) -> None:
+        """Remember in which spelling a call came, until it is answered."""
+        if len(self._calls) >= _MOST_CALLS:
+            del self._calls[next(iter(self._calls))]
+        self._calls[call_id] = prefix
+
+    def session_wants(self, what: What) -> bool:
+        return self._session.target(what) is not None
+
+    def publish(
+        self,
+        what: What,
+        text: str,
+        *,
+        prefix: str = "",
+        number: int | None = None,
+        acknowledged: Acknowledged | None = None,
+    ) -> Handed:
+        """Nothing is sent where the client did not subscribe."""
+        target = self._session.target(what, prefix)
+        if target is None:
+            return Handed.REFUSED
+        topic, qos = target
+        if number is not None:
+            topic += str(number)
+        data = self._session.kept.outbox.send(topic, text.encode(), qos, acknowledged)
+        if data is None:
+            return Handed.REFUSED
+        if data:
+            self._write(data)
+        return Handed.SENT if qos else Handed.DELIVERED
+
+    # --- DeviceLink
+
+    @property
+    def owner(self) -> object:
+        return self._session.kept
+
+    def wants_attributes(self) -> bool:
+        return self.session_wants(What.ATTRIBUTES)
+
+    def wants_commands(self) -> bool:
+        return self.session_wants(What.COMMAND)
+
+    def attributes(self, updates: Mapping[str, object], deletes: Sequence[str]) -> None:
+        for body in bodies(updates, deletes):
+            self.publish(What.ATTRIBUTES, to_text(body))
+
+    def command(self, request_id: int, command: Command) -> Handed:
+        device_id, desk = self.device.id, self.api.desk
+        return self.publish(
+            What.COMMAND,
+            f'{{"method":{to_text(command.method)},"params":{command.params}}}',
+            number=request_id,
+            acknowledged=lambda: desk.delivered(device_id, request_id),
+        )
+
+    def answer(self, call_id: int, data: str) -> None:
+        prefix = self._calls.pop(call_id, None)
+        if prefix is not None:
+            self.publish(What.CALL_RESPONSE, data, prefix=prefix, number=call_id)
+
+
+class NestedLink:
+    """A DeviceLink of a device behind a gateway."""
+
+    def __init__(self, down: Downlink, device: Device) -> None:
+        self.device = device
+        self.session_id = down.api.context.ids.next()
+        self._down = down
+
+    @property
+    def owner(self) -> object:
+        return self._down.owner
+
+    def wants_attributes(self) -> bool:
+        return self._down.session_wants(What.GATEWAY_ATTRIBUTES)
+
+    def wants_commands(self) -> bool:
+        return self._down.session_wants(What.GATEWAY_RPC)
+
+    def attributes(self, updates: Mapping[str, object], deletes: Sequence[str]) -> None:
+        for body in bodies(updates, deletes):
+            text = to_text({"device": self.device.name, "data": body})
+            self._down.publish(What.GATEWAY_ATTRIBUTES, text)
+
+    def command(self, request_id: int, command: Command) -> Handed:
+        device_id, desk = self.device.id, self._down.api.desk
+        data = {
+            "id": request_id,
+            "method": command.method,
+            "params": orjson.Fragment(command.params),
+        }
+        return self._down.publish(
+            What.GATEWAY_RPC,
+            to_text({"device": self.device.name, "data": data}),
+            acknowledged=lambda: desk.delivered(device_id, request_id),
+        )
+
+    def answer(self, call_id: int, data: str) -> None:
+        """Devices behind a gateway do not call."""
+
+
+def bodies(updates: Mapping[str, object], deletes: Sequence[str]) -> list[dict[str, object]]:
+    """``{k: v}`` and ``{"deleted": [..]}``, each where there is something to tell."""
+    told: list[dict[str, object]] = [dict(updates)] if updates else []
+    return [*told, {"deleted": list(deletes)}] if deletes else told

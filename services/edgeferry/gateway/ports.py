@@ -1,0 +1,113 @@
+"""What the gateway asks of the rest of a site, so that each can be built and tried alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from edgeferry.core.kv import AttributeEntry, Scope
+from edgeferry.gateway.devices import Device
+
+
+class DeviceDirectory(Protocol):
+    """Devices by their access token, at memory's speed: it is asked for each HTTP request."""
+
+    problem: str
+    """Why what is known may be old; empty when all is well."""
+
+    def __len__(self) -> int: ...
+
+    def find(self, token: str) -> Device | None: ...
+
+    def load(self) -> None:
+        """Before the first look-up. Raises InvalidSettings."""
+        ...
+
+    def refresh(self) -> bool:
+        """May block. True when devices or tokens changed: sessions are checked again."""
+        ...
+
+
+class AttributesReader(Protocol):
+    """Of ``core.store.AttributesStore`` what a device may ask."""
+
+    async def attributes(
+        self,
+        entity_type: str,
+        entity_id: str,
+        scope: Scope,
+        keys: Sequence[str] | None = None,
+    ) -> Sequence[AttributeEntry]:
+        """Raises StoreUnavailable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command to a device. params: JSON text. expires_ms: 0 for never. A one-way command
+    is done when it was delivered."""
+
+    rpc_id: str
+    method: str
+    params: str
+    expires_ms: int = 0
+    oneway: bool = False
+
+
+class Commands(Protocol):
+    """Commands that are kept for devices."""
+
+    async def pending(self, device_id: str) -> Sequence[Command]:
+        """Those that no device has confirmed (QUEUED, SENT) and that have not expired, the
+        oldest first. Raises StoreUnavailable."""
+        ...
+
+
+class NestedDevices(Protocol):
+    """Devices behind a device that is a gateway."""
+
+    async def nested(self, gateway: Device, name: str, profile: str) -> Device:
+        """The device of this name, made if there is none. Raises InvalidPayload (the name
+        belongs to somebody else, or cannot be one), Later."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DevicePorts:
+    """None: this process has no such thing, and says so to devices that ask."""
+
+    attributes: AttributesReader | None = None
+    commands: Commands | None = None
+    nested: NestedDevices | None = None
+
+
+class Handed(Enum):
+    """What became of a command that a link was given. Of one that was SENT the link reports
+    to ``CommandDesk.delivered`` when the device confirms it."""
+
+    REFUSED = "refused"
+    SENT = "sent"
+    DELIVERED = "delivered"
+
+
+class DeviceLink(Protocol):
+    """One way to a device: a connection with its subscriptions, or a long poll."""
+
+    @property
+    def owner(self) -> object:
+        """What keeps the commands that are under way: the session, over its connections."""
+        ...
+
+    def wants_attributes(self) -> bool: ...
+
+    def wants_commands(self) -> bool: ...
+
+    def attributes(self, updates: Mapping[str, object], deletes: Sequence[str]) -> None:
+        """Shared attributes that changed."""
+        ...
+
+    def command(self, request_id: int, command: Command) -> Handed: ...
+
+    def answer(self, call_id: int, data: str) -> None:
+        """The answer (JSON text) to a call that came over this link."""
+        ...

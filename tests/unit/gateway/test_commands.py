@@ -1,0 +1,107 @@
+"""Commands under way: their states, once each."""
+
+from edgeferry.core.changes import RpcChange, RpcStatus
+from edgeferry.core.clock import ManualClock
+from edgeferry.core.record import Outgoing
+from edgeferry.gateway.commands import NEVER_ANSWERED_MS, CommandDesk
+from edgeferry.gateway.ports import Command, Handed
+from edgeferry.gateway.records import Records
+from edgeferry.log.change_codec import decode_change
+from tests.unit.gateway.fakes import DEVICE, MemoryLog, make_context
+from tests.unit.gateway.links import FakeLink
+
+
+class Bed:
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.records: list[Outgoing] = []
+        made = Records(make_context(MemoryLog(), clock=self.clock))
+        self.desk = CommandDesk(
+            clock=self.clock, state=made.command_state, append=self.records.extend
+        )
+
+    def states(self) -> list[tuple[str, str]]:
+        found = [decode_change(record.value) for record in self.records]
+        assert all(isinstance(change, RpcChange) for change in found)
+        return [(c.rpc_id, c.status) for c in found if isinstance(c, RpcChange)]
+
+    def command(self, rpc_id: str = "a", expires_ms: int = 0) -> Command:
+        return Command(rpc_id, "setValue", "1", expires_ms)
+
+
+def test_a_command_is_sent_delivered_and_answered_once_each() -> None:
+    bed, link = Bed(), FakeLink()
+    assert bed.desk.send(DEVICE.id, bed.command(), link)
+    assert not bed.desk.send(DEVICE.id, bed.command(), link)
+    ((request_id, _),) = link.given
+    for _ in range(2):
+        bed.desk.delivered(DEVICE.id, request_id)
+    bed.records += bed.desk.answered(DEVICE.id, request_id, '{"ok":true}')
+    assert bed.desk.answered(DEVICE.id, request_id, "{}") == []
+    assert bed.states() == [
+        ("a", RpcStatus.SENT), ("a", RpcStatus.DELIVERED), ("a", RpcStatus.SUCCESSFUL),
+    ]  # fmt: skip
+    last = decode_change(bed.records[-1].value)
+    assert isinstance(last, RpcChange)
+    assert last.body == '{"ok":true}'
+    assert (bed.records[-1].topic, bed.records[-1].key) == (
+        "edge.attribute-changes", DEVICE.id.encode(),
+    )  # fmt: skip
+    assert len(bed.desk) == 0
+
+
+def test_an_answer_before_the_confirmation_stands_for_it() -> None:
+    bed, link = Bed(), FakeLink()
+    bed.desk.send(DEVICE.id, bed.command(), link)
+    bed.records += bed.desk.answered(DEVICE.id, link.given[0][0], "{}")
+    bed.desk.delivered(DEVICE.id, link.given[0][0])
+    assert [state for _, state in bed.states()] == ["SENT", "DELIVERED", "SUCCESSFUL"]
+
+
+def test_another_device_cannot_answer() -> None:
+    bed, link = Bed(), FakeLink()
+    bed.desk.send(DEVICE.id, bed.command(), link)
+    assert bed.desk.answered("other", link.given[0][0], "{}") == []
+
+
+def test_a_one_way_command_is_done_when_it_is_delivered() -> None:
+    bed, link = Bed(), FakeLink(Handed.DELIVERED)
+    bed.desk.send(DEVICE.id, Command("a", "m", "1", oneway=True), link)
+    assert [state for _, state in bed.states()] == ["SENT", "DELIVERED", "SUCCESSFUL"]
+
+
+def test_an_expired_command_is_never_sent() -> None:
+    bed, link = Bed(), FakeLink()
+    now_ms = bed.clock.now_ms()
+    assert not bed.desk.send(DEVICE.id, bed.command(expires_ms=now_ms), link)
+    assert (link.given, bed.records) == ([], [])
+
+
+def test_a_command_that_runs_out_of_time_says_so() -> None:
+    bed, link = Bed(), FakeLink()
+    bed.desk.send(DEVICE.id, bed.command(expires_ms=bed.clock.now_ms() + 5_000), link)
+    bed.desk.send(DEVICE.id, bed.command("b"), link)
+    bed.clock.advance(5)
+    bed.desk.check()
+    assert bed.states()[2:] == [("a", RpcStatus.TIMEOUT)]
+    bed.clock.advance(NEVER_ANSWERED_MS / 1000)
+    bed.desk.check()
+    assert (len(bed.desk), len(bed.records)) == (0, 3)
+
+
+def test_what_a_session_took_to_its_end_is_sent_again_with_the_same_number() -> None:
+    bed, first, second = Bed(), FakeLink(), FakeLink()
+    bed.desk.send(DEVICE.id, bed.command(), first)
+    bed.desk.release(first.owner)
+    assert bed.desk.send(DEVICE.id, bed.command(), second)
+    assert first.given == second.given
+    assert bed.states() == [("a", RpcStatus.SENT)]
+    bed.desk.delivered(DEVICE.id, second.given[0][0])
+    bed.desk.release(second.owner)
+    assert not bed.desk.send(DEVICE.id, bed.command(), first)
+
+
+def test_a_link_that_cannot_take_it_leaves_no_trace() -> None:
+    bed = Bed()
+    assert not bed.desk.send(DEVICE.id, bed.command(), FakeLink(Handed.REFUSED))
+    assert (len(bed.desk), bed.records) == (0, [])

@@ -1,0 +1,110 @@
+"""The way down over HTTP, with a log in memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import httpx
+import pytest
+import pytest_asyncio
+from starlette.applications import Starlette
+
+from edgeferry.core.kv import Scope
+from edgeferry.gateway.http import http_routes
+from edgeferry.gateway.ports import Command
+from edgeferry.gateway.server import Gateway
+from tests.unit.gateway.fakes import DEVICE, TOKEN, MemoryLog
+from tests.unit.gateway.links import FakeAttributes, FakeCommands
+
+pytestmark = pytest.mark.asyncio
+ME = f"/api/v1/{TOKEN}"
+COMMAND = Command("rpc-1", "setValue", '{"v":1}')
+
+
+@pytest_asyncio.fixture
+async def web(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(Starlette(routes=http_routes(gateway)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as found:
+        yield found
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def test_a_device_reads_its_attributes(
+    web: httpx.AsyncClient, attributes: FakeAttributes
+) -> None:
+    attributes.values = {Scope.CLIENT: {"fw": "1.0"}, Scope.SHARED: {"limit": 5}}
+    answer = await web.get(f"{ME}/attributes?clientKeys=fw&sharedKeys=limit,none")
+    assert (answer.status_code, answer.json()) == (
+        200, {"client": {"fw": "1.0"}, "shared": {"limit": 5}},
+    )  # fmt: skip
+
+
+async def test_updates_come_to_a_long_poll(web: httpx.AsyncClient, gateway: Gateway) -> None:
+    asking = asyncio.create_task(web.get(f"{ME}/attributes/updates?timeout=5000"))
+    sessions = gateway.api.sessions
+    await until(lambda: len(sessions) > 0)
+    sessions.push_attributes(DEVICE.id, {"limit": 7}, ["old"])
+    assert (await asking).json() == {"limit": 7, "deleted": ["old"]}
+    assert len(sessions) == 0
+
+
+@pytest.mark.parametrize("what", ["attributes/updates", "rpc"])
+async def test_a_long_poll_that_nothing_comes_to_times_out(
+    web: httpx.AsyncClient, gateway: Gateway, what: str
+) -> None:
+    assert (await web.get(f"{ME}/{what}?timeout=20")).status_code == 408
+    assert (await web.get(f"{ME}/{what}?timeout=soon")).status_code == 400
+    assert len(gateway.api.sessions) == 0
+
+
+async def test_a_command_is_polled_once_and_answered(
+    web: httpx.AsyncClient, commands: FakeCommands, log: MemoryLog
+) -> None:
+    commands.waiting = [COMMAND, Command("rpc-2", "next", "null")]
+    body = (await web.get(f"{ME}/rpc?timeout=5000")).json()
+    assert (body["method"], body["params"]) == ("setValue", {"v": 1})
+    second = (await web.get(f"{ME}/rpc?timeout=5000")).json()
+    assert second["method"] == "next"
+    answer = await web.post(f"{ME}/rpc/{body['id']}", content='{"ok": 1}')
+    assert answer.status_code == 200
+    assert [state for state in log.states() if state[0] == "rpc-1"] == [
+        ("rpc-1", "SENT", ""), ("rpc-1", "DELIVERED", ""), ("rpc-1", "SUCCESSFUL", '{"ok":1}'),
+    ]  # fmt: skip
+
+
+async def test_a_call_waits_for_its_answer(
+    web: httpx.AsyncClient, gateway: Gateway, log: MemoryLog
+) -> None:
+    asking = asyncio.create_task(web.post(f"{ME}/rpc", content='{"method": "getTime"}'))
+    await until(lambda: len(log.messages()) > 0)
+    metadata = log.messages()[0].metadata
+    gateway.api.sessions.push_answer(
+        metadata["sessionId"], int(metadata["requestId"]), '{"time":1}'
+    )
+    answer = await asking
+    assert (answer.status_code, answer.json()) == (200, {"time": 1})
+
+
+async def test_calls_that_fail_are_told(web: httpx.AsyncClient, gateway: Gateway) -> None:
+    limits = await web.post(f"{ME}/rpc", content='{"method": "getSessionLimits"}')
+    assert limits.json()["maxPayloadSize"] == 10_000
+    assert (await web.post(f"{ME}/rpc", content="{}")).status_code == 400
+    late = await web.post(f"{ME}/rpc?timeout=20", content='{"method": "m"}')
+    assert late.status_code == 408
+    assert len(gateway.api.sessions) == 0
+
+
+async def test_unknown_tokens_and_what_is_not_served(web: httpx.AsyncClient) -> None:
+    for path in ("attributes", "attributes/updates", "rpc", "firmware"):
+        assert (await web.get(f"/api/v1/unknown/{path}")).status_code == 401
+    for path in ("rpc", "rpc/1"):
+        answer = await web.post(f"/api/v1/unknown/{path}", content='{"method": "m"}')
+        assert answer.status_code == 401
+    assert (await web.post(f"{ME}/rpc/x", content="{}")).status_code == 400
+    assert (await web.post(f"{ME}/claim", content="{}")).status_code == 501
+    assert (await web.post("/api/v1/provision", content="{}")).status_code == 501
+    assert (await web.get(f"{ME}/firmware?title=a&version=1")).status_code == 404
