@@ -5,7 +5,13 @@ from enum import StrEnum
 from typing import Final, Literal, NamedTuple, Protocol
 
 from edgeferry.core.aggregation import Aggregation, Step
-from edgeferry.core.changes import RpcStatus
+from edgeferry.core.entity_store import Credentials as Credentials
+from edgeferry.core.entity_store import Entity as Entity
+from edgeferry.core.entity_store import EntityKey as EntityKey
+from edgeferry.core.entity_store import EntityOrder as EntityOrder
+from edgeferry.core.entity_store import EntityStore as EntityStore
+from edgeferry.core.entity_store import Rpc as Rpc
+from edgeferry.core.entity_store import RpcStore as RpcStore
 from edgeferry.core.kv import AttributeEntry, Scope, TsEntry, Value
 from edgeferry.core.node import AttributesPort, TimeseriesPort
 
@@ -185,111 +191,6 @@ class AttributesStore(AttributesPort, Protocol):
         ...
 
 
-class Entity(NamedTuple):
-    """What is known of an entity. ``additional_info``: JSON text of an object. Version 0: a
-    shell, made for data that came before its entity. ``event_id``: of the last change."""
-
-    entity_type: str
-    entity_id: str
-    tenant_id: str
-    name: str
-    profile: str
-    created_time: int
-    version: int
-    origin: str
-    label: str = ""
-    additional_info: str = "{}"
-    event_id: str = ""
-    deleted: bool = False
-
-
-class Credentials(NamedTuple):
-    """``body``: JSON text. Found by a keyed hash of their token, which the store makes."""
-
-    entity_type: str
-    entity_id: str
-    body: str
-    version: int
-    origin: str
-    event_id: str = ""
-
-
-EntityKey = tuple[str, str]
-"""Type and id."""
-
-
-class EntityStore(Protocol):
-    """Entities, their credentials and their edges. One process changes an entity at a time.
-    All raise StoreUnavailable (Later)."""
-
-    async def entities(self, keys: Sequence[EntityKey]) -> Mapping[EntityKey, Entity]:
-        """Those that are known, deleted ones among them."""
-        ...
-
-    async def save_entities(self, entities: Sequence[Entity]) -> None:
-        """Keep each unless a greater (version, origin) stands; return when durable."""
-        ...
-
-    async def credentials(self, key: EntityKey) -> Credentials | None: ...
-
-    async def save_credentials(self, credentials: Credentials) -> None:
-        """Keep them unless a greater (version, origin) stands; return when durable."""
-        ...
-
-    async def edges_of(self, keys: Sequence[EntityKey]) -> Mapping[EntityKey, Sequence[str]]:
-        """The ids of the edges that each is assigned to, sorted; none: left out."""
-        ...
-
-    async def assign(self, key: EntityKey, edge_id: str) -> None:
-        """Return when durable. Repeating it changes nothing."""
-        ...
-
-    async def unassign(self, key: EntityKey, edge_id: str) -> None:
-        """Return when durable. Repeating it changes nothing."""
-        ...
-
-
-class Rpc(NamedTuple):
-    """A command. ``request``: its JSON text; ``answer``: that of the response or error."""
-
-    rpc_id: str
-    tenant_id: str
-    device_id: str
-    status: RpcStatus
-    request: str
-    answer: str
-    created_time: int
-    updated_ms: int
-    event_id: str = ""
-
-
-class RpcStore(Protocol):
-    """All raise StoreUnavailable (Later)."""
-
-    async def create(self, rpc: Rpc) -> bool:
-        """Keep a command; False when it is known already. Return when durable."""
-        ...
-
-    async def advance(
-        self, rpc_id: str, status: RpcStatus, answer: str, now_ms: int, event_id: str
-    ) -> Rpc | None:
-        """Raise the state by ``RPC_RANKS`` (a lower or equal rank changes nothing) and give
-        what stands now; None when the command is unknown. Return when durable."""
-        ...
-
-    async def get(self, rpc_id: str) -> Rpc | None: ...
-
-    async def pending(self, device_id: str) -> Sequence[Rpc]:
-        """Those QUEUED for a device, the oldest first."""
-        ...
-
-    async def page(
-        self, device_id: str, status: RpcStatus | None, limit: int, skip: int
-    ) -> tuple[Sequence[Rpc], int]:
-        """The newest first, and how many there are in all."""
-        ...
-
-
 class Position(NamedTuple):
     """How far a stream has taken effect. ``offset`` is the next one wanted; ``detail``
     is the owner's own JSON text."""
@@ -358,6 +259,16 @@ class QueueEnds(NamedTuple):
     end: int
 
 
+class QueueHead(NamedTuple):
+    """Of one lane of an edge, to the last detail. ``sources``: the next offset of each."""
+
+    edge_id: str
+    lane: str
+    start: int
+    end: int
+    sources: Mapping[str, int]
+
+
 class EdgeEventStore(Protocol):
     """The Edge queue: per (edge, lane) a dense sequence from 0. All calls raise
     StoreUnavailable (Later). One process appends to an edge's lanes at a time."""
@@ -395,6 +306,17 @@ class EdgeEventStore(Protocol):
         many went."""
         ...
 
+    async def restore(self, edge_id: str, events: Sequence[QueuedEvent]) -> None:
+        """Events of another store's queue, each under its seq: ``restore_heads`` makes them
+        count. Repeating it changes nothing."""
+        ...
+
+    async def restore_heads(self, heads: Sequence[QueueHead]) -> None: ...
+
+    async def heads(self) -> Sequence[QueueHead]:
+        """Of every lane of every edge, sorted."""
+        ...
+
 
 class Store(Protocol):
     """All of it, with its life cycle."""
@@ -410,6 +332,12 @@ class Store(Protocol):
 
     @property
     def edge_events(self) -> EdgeEventStore: ...
+
+    @property
+    def entities(self) -> EntityStore: ...
+
+    @property
+    def rpcs(self) -> RpcStore: ...
 
     async def start(self) -> None:
         """Connect and prepare; make the tables that are missing where the store owns them."""

@@ -1,23 +1,32 @@
 """The store on Cassandra: the Cloud's."""
 
+import asyncio
+from pathlib import Path
+
 from edgeferry.core.clock import Clock
 from edgeferry.store.cassandra_attributes import CassandraAttributes
 from edgeferry.store.cassandra_edge_events import CassandraEdgeEvents
+from edgeferry.store.cassandra_entities import CassandraEntities
 from edgeferry.store.cassandra_positions import CassandraPositions
+from edgeferry.store.cassandra_rpcs import CassandraRpcs
 from edgeferry.store.cassandra_session import CassandraSession, Tuning
 from edgeferry.store.cassandra_timeseries import CassandraTimeseries
 from edgeferry.store.metrics import StoreMetrics
 from edgeferry.store.options import CassandraOptions
+from edgeferry.store.seal import KEY_FILE, Seal
 
 
 class CassandraStore:
-    """The port core.store.Store. start raises StoreUnavailable (Later), naming the address,
-    when no server answers: the caller tries again."""
+    """The port core.store.Store. ``folder`` has the key of the credentials.
+
+    start raises StoreUnavailable (Later), naming the address, when no server answers: the
+    caller tries again; StoreUnusable when the key cannot be used."""
 
     def __init__(
         self,
         *,
         settings: CassandraOptions,
+        folder: Path,
         clock: Clock,
         metrics: StoreMetrics,
         tuning: Tuning | None = None,
@@ -35,9 +44,13 @@ class CassandraStore:
         )
         self.attributes = CassandraAttributes(session=self._session, clock=clock)
         self.positions = CassandraPositions(session=self._session, clock=clock)
+        self._seal = Seal(folder / KEY_FILE)
+        self.entities = CassandraEntities(session=self._session, clock=clock, seal=self._seal)
+        self.rpcs = CassandraRpcs(session=self._session, clock=clock)
         self.edge_events = CassandraEdgeEvents(session=self._session, clock=clock)
 
     async def start(self) -> None:
+        await asyncio.to_thread(self._seal.open)
         await self._session.start()
 
     async def stop(self) -> None:

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from edgeferry.core.clock import MICROS_PER_MS, Clock
-from edgeferry.core.store import EdgeEventRow, QueuedEvent, QueueEnds
+from edgeferry.core.store import EdgeEventRow, QueuedEvent, QueueEnds, QueueHead
 from edgeferry.store.cassandra_session import CassandraSession
 from edgeferry.store.cassandra_statements import insert_cql
+from edgeferry.store.side_by_side import side_by_side
 
 _DAY_MS = 86_400_000
-_IN_FLIGHT = 64
 _ROWS_READ = 1_000
 """At most, by one read."""
 
@@ -104,9 +104,7 @@ class CassandraEdgeEvents:
             seq += 1
         if not cells:
             return
-        for at in range(0, len(cells), _IN_FLIGHT):
-            writes = (self._session.rows(self._insert, one) for one in cells[at : at + _IN_FLIGHT])
-            await asyncio.gather(*writes)
+        await side_by_side(self._session.rows(self._insert, one) for one in cells)
         days = head.days
         if not days or days[-1][0] != day:
             days = (*days, (day, head.next))
@@ -200,3 +198,44 @@ class CassandraEdgeEvents:
             if kept:
                 return int(min(kept))
         return head.next
+
+    async def restore(self, edge_id: str, events: Sequence[QueuedEvent]) -> None:
+        by_lane: dict[str, list[QueuedEvent]] = {}
+        for event in events:
+            by_lane.setdefault(event.lane, []).append(event)
+        async with self._changing:
+            for lane, of_lane in by_lane.items():
+                await self._restore((edge_id, lane), of_lane)
+
+    async def _restore(self, lane: tuple[str, str], events: Sequence[QueuedEvent]) -> None:
+        head = await self._head_of(*lane)
+        new = [event for event in events if not head.days or event.seq >= head.next]
+        if not new:
+            return
+        days, cells = list(head.days), []
+        for event in new:
+            day = event.queued_ms - event.queued_ms % _DAY_MS
+            if not days or day > days[-1][0]:
+                days.append((day, event.seq))
+            cells.append((*lane, days[-1][0], *event[1:]))
+        await side_by_side(self._session.rows(self._insert, one) for one in cells)
+        first = head.first if head.days else new[0].seq
+        await self._set_head(
+            lane, head._replace(first=first, next=new[-1].seq + 1, days=tuple(days))
+        )
+
+    async def restore_heads(self, heads: Sequence[QueueHead]) -> None:
+        async with self._changing:
+            for edge_id, lane, start, end, sources in heads:
+                head = await self._head_of(edge_id, lane)
+                await self._set_head(
+                    (edge_id, lane),
+                    head._replace(first=start, next=end, sources=tuple(sources.items())),
+                )
+
+    async def heads(self) -> Sequence[QueueHead]:
+        found = []
+        for edge_id, lane in sorted(await self._session.rows(self._all, ())):
+            head = await self._head_of(edge_id, lane)
+            found.append(QueueHead(edge_id, lane, head.first, head.next, dict(head.sources)))
+        return found

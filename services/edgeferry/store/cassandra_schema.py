@@ -16,6 +16,14 @@ TABLES = (
     "sync_position_cf",
     "edge_event_cf",
     "edge_event_head_cf",
+    "entity_cf",
+    "entity_name_cf",
+    "credentials_cf",
+    "credentials_token_cf",
+    "assignment_cf",
+    "edge_entity_cf",
+    "rpc_cf",
+    "rpc_place_cf",
 )
 ADDED_COLUMNS = {
     ("ts_kv_latest_cf", "deletes"): "text",

@@ -16,7 +16,8 @@ def open_store(
     metrics: StoreMetrics | None = None,
     read_only: bool = False,
 ) -> Store:
-    """A store that is not started yet. ``data``: the folder of all local state.
+    """A store that is not started yet. ``data``: the folder of all local state,
+    also the key of the credentials.
 
     ``read_only``: for tools beside the running site. Local files have one owner, which alone
     writes; Cassandra is shared anyway.
@@ -26,7 +27,7 @@ def open_store(
     if settings.kind == "cassandra":
         from edgeferry.store.cassandra import CassandraStore
 
-        return CassandraStore(settings=settings.cassandra, clock=clock, metrics=chosen)
+        return CassandraStore(settings=settings.cassandra, folder=data, clock=clock, metrics=chosen)
     from edgeferry.store.sqlite import SqliteStore
 
     return SqliteStore(folder=data, clock=clock, metrics=chosen, read_only=read_only)

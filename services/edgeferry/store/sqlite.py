@@ -8,12 +8,15 @@ from pathlib import Path
 from edgeferry.core.clock import Clock
 from edgeferry.core.store import Position
 from edgeferry.store.metrics import StoreMetrics
+from edgeferry.store.seal import KEY_FILE, Seal
 from edgeferry.store.sqlite_attributes import SqliteAttributes
 from edgeferry.store.sqlite_deletes import SqliteDeletes
 from edgeferry.store.sqlite_edge_events import SqliteEdgeEvents
+from edgeferry.store.sqlite_entities import SqliteEntities
 from edgeferry.store.sqlite_file import FileLock, check_readable, meaning_of
 from edgeferry.store.sqlite_ids import SqliteIds
 from edgeferry.store.sqlite_reader import SqliteReader
+from edgeferry.store.sqlite_rpcs import SqliteRpcs
 from edgeferry.store.sqlite_timeseries import SqliteTimeseries
 from edgeferry.store.sqlite_writer import Insert, Job, SqliteWriter
 
@@ -70,6 +73,7 @@ class SqliteStore:
         self._writer = SqliteWriter(path=path, clock=clock, metrics=metrics)
         self._ids = SqliteIds(reader=self._reader)
         self._deletes = SqliteDeletes(clock=clock)
+        self._seal = Seal(folder / KEY_FILE)
         self.timeseries = SqliteTimeseries(
             writer=self._writer,
             reader=self._reader,
@@ -83,6 +87,8 @@ class SqliteStore:
         )
         self.positions = SqlitePositions(writer=self._writer, reader=self._reader)
         self.edge_events = SqliteEdgeEvents(writer=self._writer, reader=self._reader, clock=clock)
+        self.entities = SqliteEntities(writer=self._writer, reader=self._reader, seal=self._seal)
+        self.rpcs = SqliteRpcs(writer=self._writer, reader=self._reader)
 
     async def start(self) -> None:
         await asyncio.to_thread(self._open)
@@ -90,10 +96,12 @@ class SqliteStore:
     def _open(self) -> None:
         if self._read_only:
             check_readable(self._path)
+            self._seal.open(make=False)
             self._reader.open()
             return
         self._lock.acquire()
         try:
+            self._seal.open()
             connection = self._writer.open()
             self._reader.open()
             self._ids.load(connection)

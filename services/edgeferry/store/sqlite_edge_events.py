@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgeferry.core.clock import Clock
-from edgeferry.core.store import EdgeEventRow, QueuedEvent, QueueEnds
+from edgeferry.core.store import EdgeEventRow, QueuedEvent, QueueEnds, QueueHead
 from edgeferry.store.sqlite_reader import SqliteReader
 from edgeferry.store.sqlite_writer import Execute, SqliteWriter
 
@@ -15,6 +15,11 @@ _ROWS_READ = 5_000
 _INSERT = f"INSERT INTO edge_events VALUES ({','.join('?' * 13)})"
 _HEAD = "SELECT first, next, sources FROM edge_event_heads WHERE edge = ? AND lane = ?"
 _SET_HEAD = "INSERT OR REPLACE INTO edge_event_heads VALUES (?, ?, ?, ?, ?)"
+_RESTORE = f"INSERT OR REPLACE INTO edge_events VALUES ({','.join('?' * 13)})"
+_HEADS = """
+SELECT json_group_array(json_array(edge, lane, first, next, json(sources))) FROM
+    (SELECT * FROM edge_event_heads ORDER BY edge, lane)
+"""
 _ENDS = """
 SELECT json_group_array(json_array(first, next)) FROM edge_event_heads
 WHERE edge = ? AND lane = ?
@@ -90,6 +95,25 @@ class SqliteEdgeEvents:
 
     async def expire(self, before_ms: int, most: int) -> int:
         return await self._writer.run(lambda execute: _expire(execute, before_ms, most))
+
+    async def restore(self, edge_id: str, events: Sequence[QueuedEvent]) -> None:
+        await self._writer.run(lambda execute: _restore(execute, edge_id, events))
+
+    async def restore_heads(self, heads: Sequence[QueueHead]) -> None:
+        await self._writer.run(lambda execute: _restore_heads(execute, heads))
+
+    async def heads(self) -> Sequence[QueueHead]:
+        return [QueueHead(*row) for row in await self._reader.rows(_HEADS, ())]
+
+
+def _restore(execute: Execute, edge_id: str, events: Sequence[QueuedEvent]) -> None:
+    for event in events:
+        execute(_RESTORE, (edge_id, *event))
+
+
+def _restore_heads(execute: Execute, heads: Sequence[QueueHead]) -> None:
+    for head in heads:
+        execute(_SET_HEAD, (*head[:-1], json.dumps(dict(head.sources))))
 
 
 def _append(execute: Execute, rows: Sequence[EdgeEventRow], now_ms: int) -> None:

@@ -1,24 +1,20 @@
 """Every row of a SQLite store, for copying it elsewhere: page after page, in the order of the
 primary keys, so that a later run can go on behind a row."""
 
-import asyncio
 import json
-import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from edgeferry.core.kv import Scope, Value
 from edgeferry.core.store import VersionedAttribute
+from edgeferry.store.seal import KEY_FILE, Seal
 from edgeferry.store.sqlite_deletes import EVERY_KEY
-from edgeferry.store.sqlite_file import meaning_of, open_for_reading
+from edgeferry.store.sqlite_kept_rows import SqliteKeptRows
+from edgeferry.store.sqlite_pages import PAGE_ROWS as PAGE_ROWS
+from edgeferry.store.sqlite_pages import After as After
+from edgeferry.store.sqlite_pages import SqlitePages
 from edgeferry.store.sqlite_values import value_of
-
-PAGE_ROWS = 4_000
-
-After = tuple[int | str, ...]
-"""The primary key of the row before; () for the start."""
 
 
 class HistoryRow(NamedTuple):
@@ -97,12 +93,13 @@ class SqliteRows:
     """Reads beside the store that has the file open. Raises StoreUnavailable, StoreUnusable."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._pages = SqlitePages(path)
+        self.kept = SqliteKeptRows(self._pages, Seal(path.parent / KEY_FILE))
 
     async def history(self, after: After, now_ms: int) -> AsyncIterator[Sequence[HistoryRow]]:
         """Without what has expired by ``now_ms``."""
         at: After = after or (0, 0, -1)
-        while rows := await self._page(_HISTORY, (*at, now_ms)):
+        while rows := await self._pages.read(_HISTORY, (*at, now_ms)):
             yield [
                 HistoryRow(
                     (entity, key, ts), type_, id_, name, ts, stamp, value_of(kind, value), expires
@@ -113,7 +110,7 @@ class SqliteRows:
 
     async def latest(self, after: After) -> AsyncIterator[Sequence[LatestRow]]:
         at: After = after or (0, 0)
-        while rows := await self._page(_LATEST, at):
+        while rows := await self._pages.read(_LATEST, at):
             yield [
                 LatestRow((entity, key), type_, id_, name, ts, stamp, value_of(kind, value))
                 for entity, key, type_, id_, name, ts, stamp, kind, value in rows
@@ -122,7 +119,7 @@ class SqliteRows:
 
     async def deletes(self, after: After) -> AsyncIterator[Sequence[DeleteRow]]:
         at: After = after or (0, -1, 0, 0, 0, 0)
-        while rows := await self._page(_DELETES, at):
+        while rows := await self._pages.read(_DELETES, at):
             yield [
                 DeleteRow(row[:6], type_, id_, json.loads(keys), start, end, stamp, bool(latest))
                 for row in rows
@@ -132,7 +129,7 @@ class SqliteRows:
 
     async def attributes(self, after: After) -> AsyncIterator[Sequence[AttributeRow]]:
         at: After = after or (0, "", 0)
-        while rows := await self._page(_ATTRIBUTES, at):
+        while rows := await self._pages.read(_ATTRIBUTES, at):
             yield [
                 AttributeRow(
                     (entity, scope, key),
@@ -148,13 +145,3 @@ class SqliteRows:
                 for entity, scope, key, type_, id_, name, kind, value, deleted, *rest in rows
             ]
             at = rows[-1][:3]
-
-    async def _page(self, sql: str, cells: Sequence[int | str]) -> list[tuple[Any, ...]]:
-        return await asyncio.to_thread(self._read, sql, cells)
-
-    def _read(self, sql: str, cells: Sequence[int | str]) -> list[tuple[Any, ...]]:
-        try:
-            with closing(open_for_reading(self._path)) as connection:
-                return connection.execute(sql, cells).fetchall()
-        except sqlite3.Error as error:
-            raise meaning_of(error, self._path) from error

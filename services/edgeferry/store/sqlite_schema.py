@@ -1,6 +1,6 @@
 """The tables of the SQLite store, format by format."""
 
-FORMAT = 3
+FORMAT = 4
 """Raise it with every change of the tables, and add the way there to ``MIGRATIONS``."""
 
 _TELEMETRY = """
@@ -66,10 +66,51 @@ CREATE TABLE edge_event_heads (
 ) STRICT, WITHOUT ROWID;
 """
 
-SCHEMA = _TELEMETRY + _DELETES + _ATTRIBUTES + _POSITIONS + _EDGE_EVENTS
+# ``entities`` above only gives numbers. folded: the name in lower case. An assignment of a
+# deleted entity stays.
+_KNOWN_ENTITIES = """
+CREATE TABLE known_entities (
+    entity_type TEXT NOT NULL, entity_id TEXT NOT NULL, tenant_id TEXT NOT NULL,
+    name TEXT NOT NULL, profile TEXT NOT NULL, created_time INTEGER NOT NULL,
+    version INTEGER NOT NULL, origin TEXT NOT NULL, label TEXT NOT NULL,
+    additional_info TEXT NOT NULL, event_id TEXT NOT NULL, deleted INTEGER NOT NULL,
+    folded TEXT NOT NULL,
+    PRIMARY KEY (entity_type, entity_id)
+) STRICT;
+CREATE INDEX known_entities_by_time ON known_entities
+    (tenant_id, entity_type, created_time, entity_id) WHERE deleted = 0;
+CREATE INDEX known_entities_by_name ON known_entities
+    (tenant_id, entity_type, folded, entity_id) WHERE deleted = 0;
+CREATE TABLE credentials (
+    entity_type TEXT NOT NULL, entity_id TEXT NOT NULL, sealed BLOB NOT NULL,
+    version INTEGER NOT NULL, origin TEXT NOT NULL, event_id TEXT NOT NULL,
+    token_hash TEXT NOT NULL,
+    PRIMARY KEY (entity_type, entity_id)
+) STRICT;
+CREATE INDEX credentials_by_token ON credentials (token_hash);
+CREATE TABLE assignments (
+    entity_type TEXT NOT NULL, entity_id TEXT NOT NULL, edge_id TEXT NOT NULL,
+    PRIMARY KEY (entity_type, entity_id, edge_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX assignments_by_edge ON assignments (edge_id, entity_type);
+"""
+
+# Commands for devices.
+_RPCS = """
+CREATE TABLE rpcs (
+    rpc_id TEXT PRIMARY KEY, tenant_id TEXT NOT NULL, device_id TEXT NOT NULL,
+    status TEXT NOT NULL, request TEXT NOT NULL, answer TEXT NOT NULL,
+    created_time INTEGER NOT NULL, updated_ms INTEGER NOT NULL, event_id TEXT NOT NULL
+) STRICT;
+CREATE INDEX rpcs_by_device ON rpcs (device_id, created_time, rpc_id);
+CREATE INDEX rpcs_by_time ON rpcs (created_time);
+"""
+
+SCHEMA = _TELEMETRY + _DELETES + _ATTRIBUTES + _POSITIONS + _EDGE_EVENTS + _KNOWN_ENTITIES + _RPCS
 
 MIGRATIONS = {
     1: _DELETES + "ALTER TABLE attributes ADD COLUMN decisions TEXT;",
     2: _EDGE_EVENTS,
+    3: _KNOWN_ENTITIES + _RPCS,
 }
 """Format -> what makes the next one of it."""

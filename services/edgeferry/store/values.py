@@ -10,7 +10,7 @@ from edgeferry.core.errors import Unstorable
 from edgeferry.core.kv import Value
 from edgeferry.core.merge import MAX_TS_MS
 from edgeferry.core.node import TimeseriesWrite
-from edgeferry.core.store import TimeseriesDelete, VersionedAttribute
+from edgeferry.core.store import Credentials, Entity, Rpc, TimeseriesDelete, VersionedAttribute
 
 MAX_VALUE_BYTES = 4 * 1024 * 1024
 """Cassandra refuses mutations of half a commit log segment (16 MiB) and slows down long
@@ -137,3 +137,33 @@ def check_change(change: VersionedAttribute) -> None:
     check_long(change.last_update_ts)
     if not 0 <= change.version <= MAX_LONG:
         raise Unstorable(f"impossible version {change.version}")
+
+
+def check_row(row: Entity | Credentials | Rpc) -> None:
+    """Raises Unstorable for what no store can hold: names are parts of keys."""
+    cells: tuple[str | int, ...] = row
+    for name, cell in zip(row._fields, cells, strict=True):
+        if isinstance(cell, str):
+            text_bytes(cell, MAX_VALUE_BYTES if name in _LONG_TEXTS else MAX_KEY_BYTES)
+            if not cell and name in _KEYS:
+                raise Unstorable(f"{name} must not be empty")
+        elif not 0 <= cell <= MAX_LONG:
+            raise Unstorable(f"impossible {name} {cell}")
+
+
+def check_news(answer: str, event_id: str, now_ms: int) -> None:
+    """Of a command. Raises Unstorable for what no store can hold."""
+    text_bytes(answer)
+    text_bytes(event_id, MAX_KEY_BYTES)
+    check_long(now_ms)
+
+
+_KEYS = ("entity_type", "entity_id", "rpc_id", "device_id")
+_LONG_TEXTS = ("additional_info", "body", "request", "answer")
+
+
+def token_of(credentials: Credentials) -> str:
+    """Empty when they have none."""
+    body = json.loads(credentials.body)
+    token = body.get("credentialsId") if isinstance(body, dict) else None
+    return token if isinstance(token, str) else ""

@@ -3,58 +3,35 @@
 Rows go through the store's own port, which decides by stamps and versions: repeating some
 after a crash changes nothing."""
 
-import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from math import ceil
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
-
-import orjson
+from typing import NamedTuple
 
 from edgeferry.core.clock import Clock
-from edgeferry.core.errors import Stop
 from edgeferry.core.merge import MAX_TS_MS
 from edgeferry.core.node import TimeseriesWrite
 from edgeferry.core.store import Store, TimeseriesDelete, VersionedAttribute
 from edgeferry.store.sqlite_rows import (
-    After,
     AttributeRow,
     DeleteRow,
     HistoryRow,
     LatestRow,
     SqliteRows,
 )
-from edgeferry.tools.data_folder import write_whole
+from edgeferry.tools.move_compare import compare_side_by_side, must_equal
+from edgeferry.tools.move_kept import compare_kept, copy_kept, count_kept
+from edgeferry.tools.move_progress import Progress
 
 PROGRESS_FILE = "move-store.json"
-_COMPARED_AT_ONCE = 16
 _EXPIRING_MS = 60_000
 """A row with less time left may be in one store and already gone from the other."""
 
-Row = TypeVar("Row", DeleteRow, HistoryRow, LatestRow, AttributeRow)
+
 Say = Callable[[str, int], None]
 Counts = Mapping[str, int]
 """Table -> rows."""
-
-
-class _Progress:
-    """How far each table is, in a file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._after: dict[str, list[int | str]] = {}
-        if self._path.exists():
-            self._after = orjson.loads(self._path.read_bytes())
-
-    def after(self, table: str) -> After:
-        return tuple(self._after.get(table, ()))
-
-    def reached(self, table: str, rows: Sequence[Row]) -> int:
-        """All of these are durable; how many they are."""
-        self._after[table] = list(rows[-1].at)
-        write_whole(self._path, orjson.dumps(self._after))
-        return len(rows)
 
 
 async def copy_store(
@@ -63,7 +40,7 @@ async def copy_store(
     """``progress``: the file that keeps how far it is. ``say``: table and rows copied.
 
     Raises StoreUnavailable (call again), Unstorable."""
-    kept = _Progress(progress)
+    kept = Progress(progress)
     timeseries, attributes = target.timeseries, target.attributes
     async for deletes in rows.deletes(kept.after("deletes")):  # they keep out what is late
         for row in deletes:
@@ -78,6 +55,7 @@ async def copy_store(
     async for saved in rows.attributes(kept.after("attributes")):
         await attributes.apply([row.attribute for row in saved])
         say("attributes", kept.reached("attributes", saved))
+    await copy_kept(rows=rows.kept, target=target, progress=kept, say=say)
 
 
 def _delete(row: DeleteRow) -> TimeseriesDelete:
@@ -114,15 +92,15 @@ async def compare_store(*, rows: SqliteRows, target: Store, clock: Clock) -> Cou
     async for history in rows.history((), clock.now_ms()):
         chunks = list(_chunks(history, before))
         before = chunks[-1]
-        await _side_by_side(_check_history(chunk, target, clock) for chunk in chunks)
+        await compare_side_by_side(_check_history(chunk, target, clock) for chunk in chunks)
         counts["history"] += len(history)
     async for latest in rows.latest(()):
-        await _side_by_side(_check_latest(row, target) for row in latest)
+        await compare_side_by_side(_check_latest(row, target) for row in latest)
         counts["latest"] += len(latest)
     async for saved in rows.attributes(()):
-        await _side_by_side(_check_attribute(row, target) for row in saved)
+        await compare_side_by_side(_check_attribute(row, target) for row in saved)
         counts["attributes"] += len(saved)
-    return counts
+    return {**counts, **await compare_kept(rows=rows.kept, target=target)}
 
 
 async def count_store(rows: SqliteRows, clock: Clock) -> Counts:
@@ -131,6 +109,7 @@ async def count_store(rows: SqliteRows, clock: Clock) -> Counts:
         "history": sum([len(page) async for page in rows.history((), clock.now_ms())]),
         "latest": sum([len(page) async for page in rows.latest(())]),
         "attributes": sum([len(page) async for page in rows.attributes(())]),
+        **await count_kept(rows.kept),
     }
 
 
@@ -168,15 +147,15 @@ async def _check_history(chunk: _Chunk, target: Store, clock: Clock) -> None:
         value = there.pop(row.ts, None)
         if value is None and row.expires is not None and row.expires <= soon:
             continue
-        _must_equal("history", row, f"at {row.ts}", row.value, value)
+        must_equal("history", _named(row, f"at {row.ts}"), row.value, value)
     for ts, value in there.items():
-        _must_equal("history", first, f"at {ts}", None, value)
+        must_equal("history", _named(first, f"at {ts}"), None, value)
 
 
 async def _check_latest(row: LatestRow, target: Store) -> None:
     found = await target.timeseries.latest(row.entity_type, row.entity_id, [row.key])
     there = [(entry.ts, entry.value) for entry in found]
-    _must_equal("latest", row, "", [(row.ts, row.value)], there)
+    must_equal("latest", _named(row, ""), [(row.ts, row.value)], there)
 
 
 async def _check_attribute(row: AttributeRow, target: Store) -> None:
@@ -184,32 +163,8 @@ async def _check_attribute(row: AttributeRow, target: Store) -> None:
     entity_type, entity_id, scope, key, *_ = wanted
     found = await target.attributes.standing(entity_type, entity_id, scope, [key])
     there = [one._replace(event_id="") for one in found]
-    _must_equal("attributes", wanted, f"of {scope}", [wanted], there)
+    must_equal("attributes", _named(wanted, f"of {scope}"), [wanted], there)
 
 
-def _must_equal(
-    table: str,
-    row: HistoryRow | LatestRow | VersionedAttribute,
-    where: str,
-    wanted: object,
-    found: object,
-) -> None:
-    if wanted != found or repr(wanted) != repr(found):  # 1, 1.0 and true are equal, too
-        raise Stop(
-            f"{table}: key {row.key!r} {where} of {row.entity_type} {row.entity_id} is {found!r} "
-            f"in the target instead of {wanted!r}: empty the target, delete move.json from the "
-            "data folder, and begin anew"
-        )
-
-
-async def _side_by_side(checks: Iterable[Coroutine[Any, Any, None]]) -> None:
-    slots = asyncio.Semaphore(_COMPARED_AT_ONCE)
-
-    async def one(check: Coroutine[Any, Any, None]) -> None:
-        async with slots:
-            await check
-
-    results = await asyncio.gather(*(one(check) for check in checks), return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
+def _named(row: HistoryRow | LatestRow | VersionedAttribute, where: str) -> str:
+    return f"key {row.key!r} {where} of {row.entity_type} {row.entity_id}"

@@ -1,5 +1,6 @@
 """A store on Cassandra for the tests, with ways to look behind it."""
 
+from pathlib import Path
 from uuid import UUID
 
 from cassandra.cluster import Session
@@ -40,11 +41,16 @@ class Counted:
 
 class CassandraBench:
     def __init__(
-        self, settings: CassandraSettings, cql: Session, tuning: Tuning | None = None
+        self,
+        settings: CassandraSettings,
+        cql: Session,
+        folder: Path,
+        tuning: Tuning | None = None,
     ) -> None:
         self.clock = ManualClock(T + 60_000)
         self.metrics = Counted()
         self.settings = settings
+        self._folder = folder
         self._tuning = tuning
         self._cql = cql
         self.keyspace = settings.keyspace
@@ -52,7 +58,11 @@ class CassandraBench:
 
     def _make(self) -> Store:
         return CassandraStore(
-            settings=self.settings, clock=self.clock, metrics=self.metrics, tuning=self._tuning
+            settings=self.settings,
+            folder=self._folder,
+            clock=self.clock,
+            metrics=self.metrics,
+            tuning=self._tuning,
         )
 
     async def reopen(self) -> None:

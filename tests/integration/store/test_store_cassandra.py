@@ -1,6 +1,7 @@
 """The behaviour suite on a real Cassandra."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -15,8 +16,10 @@ from tests.unit.store.bench import any_order
 
 
 @pytest_asyncio.fixture
-async def bench(shared_settings: CassandraSettings, cql: Session) -> AsyncIterator[CassandraBench]:
-    made = CassandraBench(shared_settings, cql)
+async def bench(
+    shared_settings: CassandraSettings, cql: Session, tmp_path: Path
+) -> AsyncIterator[CassandraBench]:
+    made = CassandraBench(shared_settings, cql, tmp_path)
     await made.store.start()
     yield made
     await made.store.stop()

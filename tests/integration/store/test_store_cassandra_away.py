@@ -93,12 +93,13 @@ def value_of(number: int) -> int | str:
 
 @pytest.mark.asyncio
 async def test_a_killed_or_frozen_server_is_used_again_when_it_returns(
-    server: LocalServer,
+    server: LocalServer, tmp_path: Path
 ) -> None:
     assert server.address is not None
     settings = CassandraSettings(contact_points=(server.address,), keyspace="away")
     store = CassandraStore(
         settings=settings,
+        folder=tmp_path,
         clock=SystemClock(),
         metrics=NoMetrics(),
         tuning=Tuning(request_seconds=2.0),

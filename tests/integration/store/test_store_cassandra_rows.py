@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -33,12 +34,14 @@ Open = Callable[..., Any]
 
 
 @pytest_asyncio.fixture
-async def open_bench(shared_settings: CassandraSettings, cql: Session) -> AsyncIterator[Open]:
+async def open_bench(
+    shared_settings: CassandraSettings, cql: Session, tmp_path: Path
+) -> AsyncIterator[Open]:
     opened: list[CassandraBench] = []
 
     async def make(tuning: Tuning | None = None, **changes: Any) -> CassandraBench:
         settings = shared_settings.model_copy(update=changes)
-        bench = CassandraBench(settings, cql, tuning)
+        bench = CassandraBench(settings, cql, tmp_path, tuning)
         opened.append(bench)
         await bench.store.start()
         return bench
@@ -230,9 +233,13 @@ async def test_a_time_to_live_past_the_server_is_refused_for_good(open_bench: Op
 
 
 @pytest.mark.asyncio
-async def test_a_server_that_is_not_there_is_named(shared_settings: CassandraSettings) -> None:
+async def test_a_server_that_is_not_there_is_named(
+    shared_settings: CassandraSettings, tmp_path: Path
+) -> None:
     nowhere = shared_settings.model_copy(update={"contact_points": ("127.0.0.1:1",)})
-    store = CassandraStore(settings=nowhere, clock=ManualClock(), metrics=Counted())
+    store = CassandraStore(
+        settings=nowhere, folder=tmp_path, clock=ManualClock(), metrics=Counted()
+    )
     with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1:1"):
         await store.start()
     with pytest.raises(StoreUnavailable):
@@ -244,10 +251,10 @@ async def test_a_server_that_is_not_there_is_named(shared_settings: CassandraSet
 
 @pytest.mark.asyncio
 async def test_a_keyspace_that_cannot_be_is_for_the_operator(
-    shared_settings: CassandraSettings,
+    shared_settings: CassandraSettings, tmp_path: Path
 ) -> None:
     wrong = shared_settings.model_copy(update={"keyspace": "no good name"})
-    store = CassandraStore(settings=wrong, clock=ManualClock(), metrics=Counted())
+    store = CassandraStore(settings=wrong, folder=tmp_path, clock=ManualClock(), metrics=Counted())
     with pytest.raises(StoreUnusable, match="check the settings"):
         await store.start()
     await store.stop()

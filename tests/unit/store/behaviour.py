@@ -7,8 +7,10 @@ from tests.unit.store.behaviour_aggregates import AggregateBehaviour
 from tests.unit.store.behaviour_attributes import AttributesBehaviour
 from tests.unit.store.behaviour_deletes import DeleteBehaviour
 from tests.unit.store.behaviour_edge_events import EdgeEventBehaviour
+from tests.unit.store.behaviour_entities import EntityBehaviour
 from tests.unit.store.behaviour_merging import MergeBehaviour
 from tests.unit.store.behaviour_refusals import RefusalBehaviour
+from tests.unit.store.behaviour_rpcs import RpcBehaviour
 from tests.unit.store.behaviour_telemetry import TelemetryBehaviour
 
 
@@ -19,6 +21,8 @@ class StoreBehaviour(
     DeleteBehaviour,
     AttributesBehaviour,
     EdgeEventBehaviour,
+    EntityBehaviour,
+    RpcBehaviour,
     RefusalBehaviour,
 ):
     pass

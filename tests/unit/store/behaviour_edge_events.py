@@ -3,8 +3,8 @@
 import pytest
 
 from edgeferry.core.ids import new_entity_id
-from edgeferry.core.store import EdgeEventRow, QueueEnds
-from tests.unit.store.bench import Bench
+from edgeferry.core.store import EdgeEventRow, QueuedEvent, QueueEnds, QueueHead
+from tests.unit.store.bench import Bench, T
 
 LANE, OTHER = "edge-events", "edge-events-ts"
 
@@ -91,3 +91,32 @@ class EdgeEventBehaviour:
         found = {(event.lane, event.seq) for event in (*first, *rest)}
         assert found == {(LANE, 0), (LANE, 1), (LANE, 2), (OTHER, 0)}
         assert await queue.find(edge, now - 10, now, 9) == ([], 0)
+
+    @pytest.mark.asyncio
+    async def test_a_queue_of_another_store_goes_on_in_this_one(self, bench: Bench) -> None:
+        queue, edge = bench.store.edge_events, new_entity_id()
+        day = 86_400_000
+        events = [
+            QueuedEvent(LANE, seq, at, 5, "ADDED", "DEVICE", "DEVICE", edge, f"{seq}", "", "", b"x")
+            for seq, at in ((7, T), (8, T + day), (9, T + day - 1), (10, T + 2 * day))
+        ]
+        for _ in range(2):
+            await queue.restore(edge, events[:3])
+            await queue.restore(edge, events[2:])
+        heads = [
+            QueueHead(edge, LANE, 7, 11, {"a/0": 5}),
+            QueueHead(edge, OTHER, 12, 12, {"a/0": 6, "b/1": 1}),
+        ]
+        await queue.restore_heads(heads)
+        await bench.reopen()
+        queue = bench.store.edge_events
+        assert [one for one in await queue.heads() if one.edge_id == edge] == heads
+        await queue.append([row(edge, 4), row(edge, 5), row(edge, 6, lane=OTHER)])
+        held: list[int] = []
+        while some := await queue.read(edge, LANE, held[-1] + 1 if held else 0, 1_000):
+            held += [event.seq for event in some]
+        assert held == [7, 8, 9, 10, 11]
+        assert await queue.read(edge, LANE, 9, 1) == [events[2]]
+        assert await queue.ends(edge, OTHER) == QueueEnds(12, 13)
+        found, _ = await queue.find(edge, T + day - 1, T + day + 1, 9)
+        assert [event.seq for event in found if event.lane == LANE] == [8, 9]

@@ -8,12 +8,22 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from edgeferry.core.changes import RpcStatus
 from edgeferry.core.clock import ManualClock
 from edgeferry.core.errors import Stop, StoreUnavailable
 from edgeferry.core.ids import new_entity_id
 from edgeferry.core.kv import Scope, Value
 from edgeferry.core.node import AttributesWrite, TimeseriesWrite
-from edgeferry.core.store import Store, TimeseriesDelete, VersionedAttribute
+from edgeferry.core.store import (
+    Credentials,
+    EdgeEventRow,
+    Entity,
+    QueueEnds,
+    Rpc,
+    Store,
+    TimeseriesDelete,
+    VersionedAttribute,
+)
 from edgeferry.store.metrics import NoMetrics
 from edgeferry.store.sqlite import FILE, SqliteStore
 from edgeferry.store.sqlite_rows import PAGE_ROWS, SqliteRows
@@ -21,10 +31,24 @@ from edgeferry.store.sqlite_schema import SCHEMA
 from edgeferry.tools.move_store import compare_store, copy_store, count_store
 
 DEVICE = new_entity_id()
+EDGE = new_entity_id()
 NOW_MS = 1_700_000_000_000
 VALUES: dict[str, Value] = {
     "bool": True, "long": -5, "double": 0.1 + 0.2, "whole": 2.0, "text": "1", "json": {"a": [1.0]},
 }  # fmt: skip
+
+
+PUMP = Entity(
+    "DEVICE", DEVICE, "tenant", "pump", "default", 5, 3, "cloud", "left", '{"a": 1}', "e1"
+)
+RPC = Rpc(new_entity_id(), "tenant", DEVICE, RpcStatus.SENT, "{}", "", 5, 6, "e2")
+
+
+def queued(offset: int) -> EdgeEventRow:
+    return EdgeEventRow(
+        EDGE, "edge-events", "topic/0", offset, 5, "ADDED", "DEVICE", "DEVICE", DEVICE,
+        f"u{offset}", "00-a", "cloud", b"\0value",
+    )  # fmt: skip
 
 
 def write(ts: int, stamp: int = 1, **values: Value) -> TimeseriesWrite:
@@ -91,6 +115,28 @@ async def fill(store: SqliteStore) -> None:
     await store.attributes.save(
         [AttributesWrite("DEVICE", DEVICE, scope, VALUES, 7, 8, "edge") for scope in Scope]
     )
+    await store.entities.save_entities([PUMP, PUMP._replace(entity_id=EDGE, deleted=True)])
+    await store.entities.save_credentials(
+        Credentials("DEVICE", DEVICE, '{"credentialsId": "token"}', 4, "edge", "e3")
+    )
+    await store.entities.assign(("DEVICE", DEVICE), EDGE)
+    await store.rpcs.create(RPC)
+    await store.edge_events.append([queued(offset) for offset in range(4)])
+    await store.edge_events.drop(EDGE, "edge-events", 1)
+
+
+@pytest.mark.asyncio
+async def test_a_site_goes_on_with_its_devices_commands_and_edges(
+    world: World, source: SqliteStore, target: SqliteStore
+) -> None:
+    await fill(source)
+    await world.copy(target)
+    await world.copy(target)
+    await world.compare(target)
+    assert await target.entities.with_token("token") == ("DEVICE", DEVICE)
+    assert await target.entities.named("tenant", "DEVICE", "pump") == PUMP
+    await target.edge_events.append([queued(3), queued(4)])
+    assert await target.edge_events.ends(EDGE, "edge-events") == QueueEnds(1, 5)
 
 
 @pytest.mark.asyncio
@@ -100,7 +146,10 @@ async def test_every_kind_of_value_comes_over(
     await fill(source)
     await world.copy(target)
     counts = await world.compare(target)
-    assert counts == {"history": 19, "latest": 8, "attributes": 18}
+    assert counts == {
+        "history": 19, "latest": 8, "attributes": 18, "entities": 2, "credentials": 1,
+        "assignments": 1, "commands": 1, "edge events": 3,
+    }  # fmt: skip
     assert counts == await count_store(world.rows, world.clock)
     assert await source.timeseries.latest("DEVICE", DEVICE) == await target.timeseries.latest(
         "DEVICE", DEVICE
@@ -202,6 +251,18 @@ CHANGES: dict[str, Callable[[SqliteStore], object]] = {
     "attributes: key 'text' of SERVER_SCOPE": lambda store: store.attributes.save(
         [AttributesWrite("DEVICE", DEVICE, Scope.SERVER, {"text": "2"}, 9, 9, "edge")]
     ),
+    "entities: DEVICE": lambda store: store.entities.save_entities(
+        [PUMP._replace(label="right", version=4)]
+    ),
+    "credentials: DEVICE": lambda store: store.entities.save_credentials(
+        Credentials("DEVICE", DEVICE, "{}", 5, "edge")
+    ),
+    "assignments: DEVICE": lambda store: store.entities.unassign(("DEVICE", DEVICE), EDGE),
+    f"commands: {RPC.rpc_id}": lambda store: store.rpcs.advance(
+        RPC.rpc_id, RpcStatus.DELIVERED, "", 7, "e3"
+    ),
+    "edge events: 1 of edge-events": lambda store: store.edge_events.drop(EDGE, "edge-events", 2),
+    "edge events: the head": lambda store: store.edge_events.append([queued(9)]),
 }
 
 
@@ -220,4 +281,6 @@ async def test_a_difference_is_found_and_named(
 def test_no_table_of_a_store_is_forgotten() -> None:
     tables = set(re.findall(r"CREATE TABLE (\w+)", SCHEMA))
     copied = {"deletes", "history", "latest", "attributes", "positions"}
+    copied |= {"known_entities", "credentials", "assignments", "rpcs"}
+    copied |= {"edge_events", "edge_event_heads"}
     assert tables == copied | {"entities", "keys"}, "sqlite_rows and move_store copy each table"

@@ -1,0 +1,168 @@
+"""The ports to entities, their credentials and assignments, and to commands for devices."""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+from edgeferry.core.changes import RpcStatus
+
+
+class Entity(NamedTuple):
+    """What is known of an entity. ``additional_info``: JSON text of an object. Version 0: a
+    shell, made for data that came before its entity. ``event_id``: of the last change."""
+
+    entity_type: str
+    entity_id: str
+    tenant_id: str
+    name: str
+    profile: str
+    created_time: int
+    version: int
+    origin: str
+    label: str = ""
+    additional_info: str = "{}"
+    event_id: str = ""
+    deleted: bool = False
+
+
+class Credentials(NamedTuple):
+    """``body``: JSON text of an object; its ``credentialsId`` is the token. The store keeps it
+    sealed, and finds it by a keyed hash of the token."""
+
+    entity_type: str
+    entity_id: str
+    body: str
+    version: int
+    origin: str
+    event_id: str = ""
+
+
+EntityKey = tuple[str, str]
+"""Type and id."""
+
+
+class EntityOrder(StrEnum):
+    """By the time of creation, or by name (upper and lower case are one)."""
+
+    NEWEST = "NEWEST"
+    OLDEST = "OLDEST"
+    NAME = "NAME"
+    NAME_DOWN = "NAME_DOWN"
+
+
+class EntityStore(Protocol):
+    """Entities, their credentials and their edges. One process changes an entity at a time.
+    All raise StoreUnavailable (Later); what saves raises Unstorable, too."""
+
+    async def entities(self, keys: Sequence[EntityKey]) -> Mapping[EntityKey, Entity]:
+        """Those that are known, deleted ones among them."""
+        ...
+
+    async def save_entities(self, entities: Sequence[Entity]) -> None:
+        """Keep each unless a greater (version, origin) stands; return when durable."""
+        ...
+
+    async def named(self, tenant_id: str, entity_type: str, name: str) -> Entity | None:
+        """The one of this very name, not deleted; of several the one that was made first."""
+        ...
+
+    async def page(
+        self,
+        tenant_id: str,
+        entity_type: str,
+        limit: int,
+        skip: int,
+        *,
+        profile: str = "",
+        text: str = "",
+        order: EntityOrder = EntityOrder.NEWEST,
+    ) -> tuple[Sequence[Entity], int]:
+        """Those that are not deleted, and how many there are in all. ``profile``: only of this
+        one. ``text``: only with it in their name, in upper or lower case."""
+        ...
+
+    async def profiles(self, tenant_id: str, entity_type: str) -> Sequence[str]:
+        """Of those that are not deleted, sorted."""
+        ...
+
+    async def credentials(self, key: EntityKey) -> Credentials | None: ...
+
+    async def with_token(self, token: str) -> EntityKey | None:
+        """Whose credentials have this token; of several those of the least version, so that
+        nobody takes over what is another's. A deleted entity has none."""
+        ...
+
+    async def save_credentials(self, credentials: Credentials) -> None:
+        """Keep them unless a greater (version, origin) stands; return when durable."""
+        ...
+
+    async def edges_of(self, keys: Sequence[EntityKey]) -> Mapping[EntityKey, Sequence[str]]:
+        """The ids of the edges that each is assigned to, sorted; none: left out. Those of a
+        deleted entity stay, until they are taken away."""
+        ...
+
+    async def assigned(
+        self,
+        edge_id: str,
+        entity_type: str,
+        limit: int,
+        skip: int,
+        *,
+        text: str = "",
+        order: EntityOrder = EntityOrder.NEWEST,
+    ) -> tuple[Sequence[Entity], int]:
+        """The known entities of an edge, like ``page``."""
+        ...
+
+    async def assign(self, key: EntityKey, edge_id: str) -> None:
+        """Return when durable. Repeating it changes nothing."""
+        ...
+
+    async def unassign(self, key: EntityKey, edge_id: str) -> None:
+        """Return when durable. Repeating it changes nothing."""
+        ...
+
+
+class Rpc(NamedTuple):
+    """A command. ``request``: its JSON text; ``answer``: that of the response or error."""
+
+    rpc_id: str
+    tenant_id: str
+    device_id: str
+    status: RpcStatus
+    request: str
+    answer: str
+    created_time: int
+    updated_ms: int
+    event_id: str = ""
+
+
+class RpcStore(Protocol):
+    """All raise StoreUnavailable (Later)."""
+
+    async def create(self, rpc: Rpc) -> bool:
+        """Keep a command; False when it is known already. Return when durable."""
+        ...
+
+    async def advance(
+        self, rpc_id: str, status: RpcStatus, answer: str, now_ms: int, event_id: str
+    ) -> Rpc | None:
+        """Raise the state by ``RPC_RANKS`` (a lower or equal rank changes nothing) and give
+        what stands now; None when the command is unknown. Return when durable."""
+        ...
+
+    async def get(self, rpc_id: str) -> Rpc | None: ...
+
+    async def pending(self, device_id: str) -> Sequence[Rpc]:
+        """Those QUEUED for a device, the oldest first."""
+        ...
+
+    async def page(
+        self, device_id: str, status: RpcStatus | None, limit: int, skip: int
+    ) -> tuple[Sequence[Rpc], int]:
+        """The newest first, and how many there are in all."""
+        ...
+
+    async def expire(self, before_ms: int) -> int:
+        """Forget what was made before; how many went."""
+        ...

@@ -1,0 +1,123 @@
+"""Commands for devices in Cassandra."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from edgeferry.core.changes import RPC_RANKS, RpcStatus
+from edgeferry.core.clock import MICROS_PER_MS, Clock
+from edgeferry.core.store import Rpc
+from edgeferry.store.cassandra_session import CassandraSession
+from edgeferry.store.cassandra_statements import insert_cql
+from edgeferry.store.side_by_side import side_by_side
+from edgeferry.store.values import check_news, check_row
+
+_TIMED = "USING TIMESTAMP ?"
+_ROW = "device_id = ? AND created_time = ? AND rpc_id = ?"
+
+_Place = tuple[str, int, str]
+"""Device, time and id: the primary key."""
+
+
+class CassandraRpcs:
+    """The port core.store.RpcStore."""
+
+    def __init__(self, *, session: CassandraSession, clock: Clock) -> None:
+        self._session = session
+        self._clock = clock
+        columns = ", ".join(Rpc._fields)
+        self._put_place = session.query(
+            insert_cql("rpc_place_cf", ("device_id", "created_time", "rpc_id"))
+        )
+        self._place = session.query(
+            "SELECT device_id, created_time, rpc_id FROM rpc_place_cf WHERE rpc_id = ?"
+        )
+        self._drop_place = session.query("DELETE FROM rpc_place_cf WHERE rpc_id = ?")
+        self._save = session.query(insert_cql("rpc_cf", Rpc._fields, _TIMED))
+        self._get = session.query(f"SELECT {columns}, writetime(status) FROM rpc_cf WHERE {_ROW}")
+        self._of_device = session.query(
+            "SELECT device_id, created_time, rpc_id, status FROM rpc_cf WHERE device_id = ?"
+        )
+        self._all = session.query(
+            "SELECT device_id, created_time, rpc_id, writetime(status) FROM rpc_cf"
+        )
+        self._delete = session.query(f"DELETE FROM rpc_cf {_TIMED} WHERE {_ROW}")
+        self._changing = asyncio.Lock()
+
+    async def create(self, rpc: Rpc) -> bool:
+        """Raises StoreUnavailable, Unstorable."""
+        check_row(rpc)
+        async with self._changing:
+            if await self._stored(rpc.rpc_id) is not None:
+                return False
+            place = (rpc.device_id, rpc.created_time, rpc.rpc_id)
+            await self._session.rows(self._put_place, place)
+            now = self._clock.now_ms() * MICROS_PER_MS
+            await self._session.rows(self._save, (*rpc, now))
+            return True
+
+    async def advance(
+        self, rpc_id: str, status: RpcStatus, answer: str, now_ms: int, event_id: str
+    ) -> Rpc | None:
+        """Raises StoreUnavailable, Unstorable."""
+        check_news(answer, event_id, now_ms)
+        async with self._changing:
+            stored = await self._stored(rpc_id)
+            if stored is None:
+                return None
+            rpc, written = stored
+            if RPC_RANKS[status] <= RPC_RANKS[rpc.status]:
+                return rpc
+            rpc = rpc._replace(status=status, answer=answer, updated_ms=now_ms, event_id=event_id)
+            timestamp = max(self._clock.now_ms() * MICROS_PER_MS, written + 1)
+            await self._session.rows(self._save, (*rpc, timestamp))
+            return rpc
+
+    async def get(self, rpc_id: str) -> Rpc | None:
+        stored = await self._stored(rpc_id)
+        return stored[0] if stored is not None else None
+
+    async def _stored(self, rpc_id: str) -> tuple[Rpc, int] | None:
+        """And its timestamp."""
+        for place in await self._session.rows(self._place, (rpc_id,)) if rpc_id else ():
+            return await self._at(place)
+        return None
+
+    async def _at(self, place: Sequence[Any]) -> tuple[Rpc, int] | None:
+        for *cells, written in await self._session.rows(self._get, place):
+            rpc = Rpc._make(cells)
+            return rpc._replace(status=RpcStatus(rpc.status)), written
+        return None
+
+    async def pending(self, device_id: str) -> Sequence[Rpc]:
+        places = await self._places(device_id, RpcStatus.QUEUED)
+        found = await self._rpcs(places[::-1])
+        return [rpc for rpc in found if rpc.status is RpcStatus.QUEUED]
+
+    async def page(
+        self, device_id: str, status: RpcStatus | None, limit: int, skip: int
+    ) -> tuple[Sequence[Rpc], int]:
+        places = await self._places(device_id, status)
+        return await self._rpcs(places[skip : skip + limit]), len(places)
+
+    async def _places(self, device_id: str, status: RpcStatus | None) -> list[_Place]:
+        """The newest first."""
+        rows = await self._session.rows(self._of_device, (device_id,)) if device_id else []
+        return [
+            (device, created, rpc_id)
+            for device, created, rpc_id, stands in rows
+            if status is None or stands == status
+        ]
+
+    async def _rpcs(self, places: Sequence[_Place]) -> list[Rpc]:
+        found = await side_by_side(self._at(place) for place in places)
+        return [stored[0] for stored in found if stored is not None]
+
+    async def expire(self, before_ms: int) -> int:
+        rows = await self._session.rows(self._all, ())
+        old = [row for row in rows if row[1] < before_ms]
+        await side_by_side(
+            self._session.rows(self._delete, (written, *place)) for *place, written in old
+        )
+        await side_by_side(self._session.rows(self._drop_place, (row[2],)) for row in old)
+        return len(old)

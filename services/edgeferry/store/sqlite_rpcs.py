@@ -1,0 +1,89 @@
+"""Commands for devices in SQLite."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from edgeferry.core.changes import RPC_RANKS, RpcStatus
+from edgeferry.core.store import Rpc
+from edgeferry.store.sqlite_reader import SqliteReader
+from edgeferry.store.sqlite_writer import Execute, SqliteWriter
+from edgeferry.store.values import check_news, check_row
+
+_COLUMNS = (
+    "rpc_id, tenant_id, device_id, status, request, answer, created_time, updated_ms, event_id"
+)
+_CREATE = f"INSERT OR IGNORE INTO rpcs ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_STANDS = f"SELECT {_COLUMNS} FROM rpcs WHERE rpc_id = ?"
+_ADVANCE = """
+UPDATE rpcs SET status = ?, answer = ?, updated_ms = ?, event_id = ? WHERE rpc_id = ?
+"""
+_SHOWN = f"SELECT json_group_array(json_array({_COLUMNS})) FROM"
+_GET = f"{_SHOWN} rpcs WHERE rpc_id = ?"
+_PENDING = f"""
+{_SHOWN} (SELECT * FROM rpcs WHERE device_id = ? AND status = '{RpcStatus.QUEUED}'
+    ORDER BY created_time, rpc_id)
+"""
+_OF_DEVICE = "device_id = ? AND (? = '' OR status = ?)"
+_PAGE = f"""
+{_SHOWN} (SELECT * FROM rpcs WHERE {_OF_DEVICE}
+    ORDER BY created_time DESC, rpc_id DESC LIMIT ? OFFSET ?)
+"""
+_COUNT = f"SELECT json_array(json_array(count(*))) FROM rpcs WHERE {_OF_DEVICE}"
+_EXPIRE = "DELETE FROM rpcs WHERE created_time < ?"
+
+
+class SqliteRpcs:
+    """The port core.store.RpcStore."""
+
+    def __init__(self, *, writer: SqliteWriter, reader: SqliteReader) -> None:
+        self._writer = writer
+        self._reader = reader
+
+    async def create(self, rpc: Rpc) -> bool:
+        """Raises StoreUnavailable, Unstorable."""
+        check_row(rpc)
+        return await self._writer.run(lambda execute: execute(_CREATE, rpc).rowcount == 1)
+
+    async def advance(
+        self, rpc_id: str, status: RpcStatus, answer: str, now_ms: int, event_id: str
+    ) -> Rpc | None:
+        """Raises StoreUnavailable, Unstorable."""
+        check_news(answer, event_id, now_ms)
+        news = (status, answer, now_ms, event_id)
+        return await self._writer.run(lambda execute: _advance(execute, rpc_id, news))
+
+    async def get(self, rpc_id: str) -> Rpc | None:
+        rows = await self._reader.rows(_GET, (rpc_id,))
+        return _rpc(rows[0]) if rows else None
+
+    async def pending(self, device_id: str) -> Sequence[Rpc]:
+        return [_rpc(row) for row in await self._reader.rows(_PENDING, (device_id,))]
+
+    async def page(
+        self, device_id: str, status: RpcStatus | None, limit: int, skip: int
+    ) -> tuple[Sequence[Rpc], int]:
+        wanted = (device_id, status or "", status or "")
+        rows = await self._reader.rows(_PAGE, (*wanted, limit, skip))
+        count = await self._reader.rows(_COUNT, wanted)
+        return [_rpc(row) for row in rows], int(count[0][0])
+
+    async def expire(self, before_ms: int) -> int:
+        return await self._writer.run(lambda execute: execute(_EXPIRE, (before_ms,)).rowcount)
+
+
+def _advance(execute: Execute, rpc_id: str, news: tuple[RpcStatus, str, int, str]) -> Rpc | None:
+    """Runs in the writer's thread, so that nothing comes between reading and writing."""
+    row = execute(_STANDS, (rpc_id,)).fetchone()
+    if row is None:
+        return None
+    rpc = _rpc(row)
+    status, answer, now_ms, event_id = news
+    if RPC_RANKS[status] <= RPC_RANKS[rpc.status]:
+        return rpc
+    execute(_ADVANCE, (*news, rpc_id))
+    return rpc._replace(status=status, answer=answer, updated_ms=now_ms, event_id=event_id)
+
+
+def _rpc(row: Sequence[Any]) -> Rpc:
+    rpc = Rpc._make(row)
+    return rpc._replace(status=RpcStatus(rpc.status))

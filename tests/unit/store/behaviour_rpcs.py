@@ -1,0 +1,95 @@
+"""Commands for devices: kept, and their state only rises."""
+
+import pytest
+
+from edgeferry.core.changes import RpcStatus
+from edgeferry.core.errors import Unstorable
+from edgeferry.core.ids import new_entity_id
+from edgeferry.core.store import Rpc
+from tests.unit.store.bench import Bench, T
+
+QUEUED, SENT, DELIVERED = RpcStatus.QUEUED, RpcStatus.SENT, RpcStatus.DELIVERED
+
+
+def rpc(device: str, created: int = T, status: RpcStatus = QUEUED) -> Rpc:
+    return Rpc(new_entity_id(), "tenant", device, status, '{"method": "ä"}', "", created, T, "e1")
+
+
+class RpcBehaviour:
+    @pytest.mark.asyncio
+    async def test_a_command_is_kept_once(self, bench: Bench) -> None:
+        made = rpc(new_entity_id())
+        assert await bench.store.rpcs.create(made)
+        await bench.reopen()
+        assert not await bench.store.rpcs.create(made._replace(request="{}"))
+        found = await bench.store.rpcs.get(made.rpc_id)
+        assert found == made
+        assert found is not None
+        assert type(found.status) is RpcStatus
+        assert await bench.store.rpcs.get(new_entity_id()) is None
+
+    @pytest.mark.asyncio
+    async def test_a_state_only_rises(self, bench: Bench) -> None:
+        store, made = bench.store.rpcs, rpc(new_entity_id())
+        await store.create(made)
+
+        async def news(status: RpcStatus, number: int) -> Rpc | None:
+            return await store.advance(made.rpc_id, status, f"{number}", T + number, f"e{number}")
+
+        delivered = made._replace(status=DELIVERED, answer="2", updated_ms=T + 2, event_id="e2")
+        assert await news(DELIVERED, 2) == delivered
+        for late in (QUEUED, SENT, DELIVERED):
+            assert await news(late, 3) == delivered
+        assert (await news(RpcStatus.TIMEOUT, 4)) != delivered
+        failed = await news(RpcStatus.FAILED, 5)
+        assert failed is not None
+        assert failed.status is RpcStatus.TIMEOUT
+        answered = await news(RpcStatus.SUCCESSFUL, 6)
+        assert answered == await store.get(made.rpc_id)
+        assert answered is not None
+        assert (answered.status, answered.answer) == (RpcStatus.SUCCESSFUL, "6")
+        assert await store.advance(new_entity_id(), SENT, "", T, "e") is None
+
+    @pytest.mark.asyncio
+    async def test_the_queued_ones_of_a_device_wait_in_order(self, bench: Bench) -> None:
+        store, device = bench.store.rpcs, new_entity_id()
+        made = [rpc(device, T + i) for i in range(4)]
+        for one in (made[2], made[0], made[3], made[1], rpc(new_entity_id())):
+            await store.create(one)
+        await store.advance(made[1].rpc_id, SENT, "", T, "e")
+        assert await store.pending(device) == [made[0], made[2], made[3]]
+        assert await store.pending(new_entity_id()) == []
+
+    @pytest.mark.asyncio
+    async def test_the_commands_of_a_device_are_paged(self, bench: Bench) -> None:
+        store, device = bench.store.rpcs, new_entity_id()
+        made = [rpc(device, T + i) for i in range(5)]
+        for one in made:
+            await store.create(one)
+        assert await store.page(device, None, 2, 0) == ([made[4], made[3]], 5)
+        assert await store.page(device, None, 2, 4) == ([made[0]], 5)
+        sent = await store.advance(made[2].rpc_id, SENT, "", T, "e")
+        assert await store.page(device, SENT, 2, 0) == ([sent], 1)
+        queued, total = await store.page(device, QUEUED, 2, 1)
+        assert ([one.rpc_id for one in queued], total) == ([made[3].rpc_id, made[1].rpc_id], 4)
+
+    @pytest.mark.asyncio
+    async def test_old_commands_are_forgotten(self, bench: Bench) -> None:
+        store, device = bench.store.rpcs, new_entity_id()
+        old, kept = rpc(device, T - 1_000_000), rpc(device, T - 999_999)
+        await store.create(old)
+        await store.create(kept)
+        assert await store.expire(T - 999_999) == 1
+        assert await store.page(device, None, 9, 0) == ([kept], 1)
+        assert await store.get(old.rpc_id) is None
+        assert await store.create(old)
+
+    @pytest.mark.asyncio
+    async def test_what_no_store_can_hold_is_refused(self, bench: Bench) -> None:
+        store, made = bench.store.rpcs, rpc(new_entity_id())
+        for bad in (made._replace(device_id=""), made._replace(request="\ud800")):
+            with pytest.raises(Unstorable):
+                await store.create(bad)
+        await store.create(made)
+        with pytest.raises(Unstorable):
+            await store.advance(made.rpc_id, SENT, "\ud800", T, "e")
