@@ -11,6 +11,10 @@ COMMANDS = {
     "edge": ("edgeferry.tools.edge:edge", "Join an Edge to a Cloud, and run it."),
     "site": ("edgeferry.tools.site_command:site", "Run one whole site in this process."),
     "rules": ("edgeferry.tools.site_command:rules", "Run rule nodes of a site."),
+    "attributes": (
+        "edgeferry.tools.site_command:attributes",
+        "Run the owner of a site's attributes, entities and commands.",
+    ),
     "gateway": ("edgeferry.tools.site_command:gateway", "Run the device gateway of a site."),
     "sync": ("edgeferry.tools.site_command:sync", "Run the sync link of a site."),
     "api": ("edgeferry.tools.site_command:api", "Run the REST interface of a site."),

@@ -20,6 +20,7 @@ from edgeferry.core.node import ERROR_KEY, FAILURE, SUCCESS, Emit, End, NodeSpec
 from edgeferry.log.codec import (
     decode_cloud_event,
     decode_edge_event,
+    decode_message,
     encode_cloud_event,
     encode_edge_event,
     encode_message,
@@ -139,6 +140,8 @@ def test_what_leaves_can_be_written(spec: NodeSpec, given: list[RuleMessage]) ->
         if isinstance(event, EdgeEvent):
             told = decode_edge_event(encode_edge_event(event))
             assert (told.edge_id, told.event.id) == (event.edge_id, event.event.id)
+        elif isinstance(event, RuleMessage):
+            assert decode_message(encode_message(event)).id == event.id
         elif event is not None:
             assert decode_cloud_event(encode_cloud_event(event)).id == event.id
         elif isinstance(item, Output):

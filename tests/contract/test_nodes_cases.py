@@ -57,7 +57,9 @@ def _paired(first: list[Any], second: list[Any]) -> list[tuple[Any, Any]]:
 
 def _seen(item: Leaving) -> dict[str, Any]:
     if isinstance(item, Emit):
-        event = json.loads(json.dumps(asdict(item.event)))
+        fields = asdict(item.event)
+        fields.pop("_json", None)
+        event = json.loads(json.dumps(fields))
         return {"emit": item.channel, **event.pop("event", {}), **event}
     if isinstance(item, End):
         return {"end": item.reason}

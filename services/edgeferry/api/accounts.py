@@ -58,6 +58,10 @@ class Accounts:
         self.put(changed)
         return changed
 
+    def end_tokens(self, account: Account) -> None:
+        """All tokens given so far end."""
+        self.put(replace(account, generation=account.generation + 1))
+
 
 def _read(path: Path) -> list[Account]:
     text = read_private(path)

@@ -11,10 +11,11 @@ from edgeferry.api.answers import error_answer
 from edgeferry.api.context import ApiContext
 from edgeferry.api.errors import ApiError, BadTelemetryRequest, ErrorCode
 from edgeferry.api.gate import Gate
-from edgeferry.api.routes import auth, schemas, telemetry
-from edgeferry.core.errors import StoreUnavailable
+from edgeferry.api.routes import auth, devices, edges, rpc, schemas, telemetry, telemetry_writes
+from edgeferry.core.changes import NotAppliedYet
+from edgeferry.core.errors import LogUnavailable, RecordTooLarge, StoreUnavailable
 
-_STORE_RETRY_SECONDS = "2"
+_RETRY_SECONDS = "2"
 _CODES = {
     401: ErrorCode.AUTHENTICATION,
     403: ErrorCode.PERMISSION_DENIED,
@@ -38,8 +39,8 @@ def build_api(context: ApiContext) -> FastAPI:
             )
         ],
     )
-    for router in (auth.routes(context), telemetry.routes(context), schemas.routes(context)):
-        app.include_router(router)
+    for routes in (auth, telemetry, telemetry_writes, rpc, devices, edges, schemas):
+        app.include_router(routes.routes(context))
     _answer_errors(app, context)
     return app
 
@@ -65,14 +66,19 @@ def _answer_errors(app: FastAPI, context: ApiContext) -> None:
 
     @app.exception_handler(StoreUnavailable)
     async def store_away(request: Request, error: StoreUnavailable) -> Response:
-        return answer(
-            ApiError(
-                503,
-                ErrorCode.DATABASE,
-                "The store does not answer at the moment: try again",
-                {"Retry-After": _STORE_RETRY_SECONDS},
-            )
-        )
+        return answer(_later("The store does not answer at the moment: try again"))
+
+    @app.exception_handler(LogUnavailable)
+    async def log_away(request: Request, error: LogUnavailable) -> Response:
+        return answer(_later("Nothing can be saved at the moment: try again"))
+
+    @app.exception_handler(NotAppliedYet)
+    async def not_applied(request: Request, error: NotAppliedYet) -> Response:
+        return answer(_later(str(error)))
+
+    @app.exception_handler(RecordTooLarge)
+    async def too_large(request: Request, error: RecordTooLarge) -> Response:
+        return answer(ApiError(413, ErrorCode.BAD_REQUEST_PARAMS, str(error)))
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
@@ -82,6 +88,10 @@ def _answer_errors(app: FastAPI, context: ApiContext) -> None:
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> Response:
         return answer(ApiError(500, ErrorCode.GENERAL, "Internal error: see the log"))
+
+
+def _later(text: str) -> ApiError:
+    return ApiError(503, ErrorCode.DATABASE, text, {"Retry-After": _RETRY_SECONDS})
 
 
 def _problem(problem: dict[str, object]) -> str:

@@ -44,6 +44,10 @@ class Auth:
         """Raises Unauthenticated."""
         return self._tokens.pair(self._account(token, "refresh"))
 
+    def logout(self, account: Account) -> None:
+        """All tokens that the account has been given end; durable on return."""
+        self._accounts.end_tokens(account)
+
     def authenticate(self, token: str) -> Account:
         """Raises Unauthenticated."""
         return self._account(token, "access")

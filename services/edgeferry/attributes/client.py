@@ -88,7 +88,7 @@ class ByPolling:
             for key in {*change.upserts, *change.deletes}:
                 past = await self._attributes.decisions(*place, key)
                 if all(one.event_id != change.id for one in past):
-                    return False
+                    return await self._is_deleted(place[:2])
             return True
         if isinstance(change, EntityChange):
             return await self._entity_is_applied(change)
@@ -112,6 +112,11 @@ class ByPolling:
             case _:
                 entity = (await self._entities.entities([key])).get(key)
                 return entity is not None and entity.event_id == change.id
+
+    async def _is_deleted(self, key: tuple[str, str]) -> bool:
+        """Nothing is decided about it any more."""
+        entity = (await self._entities.entities([key])).get(key)
+        return entity is not None and entity.deleted
 
     async def _store_edges(self, key: tuple[str, str]) -> Sequence[str]:
         return (await self._entities.edges_of([key])).get(key, ())

@@ -83,7 +83,12 @@ class Commands:
     def _message(
         self, change: RpcChange, facts: Facts, type_: str, data: str, index: int
     ) -> RuleMessage:
-        metadata = {"rpcId": change.rpc_id} | names(EntityType.DEVICE, facts)
+        told = _document(data)
+        metadata = {
+            "requestUUID": change.rpc_id,
+            "expirationTime": str(told.get("expirationTime") or 0),
+            "oneway": str(told.get("oneway") is True).lower(),
+        } | names(EntityType.DEVICE, facts)
         if change.origin != self._here.origin:
             metadata["source"] = "cloud" if self._here.edge_id else "edge"
         return RuleMessage(
@@ -103,7 +108,7 @@ class Commands:
     def _event(self, change: RpcChange, facts: Facts, edge_id: str) -> CloudEvent:
         document = _document(change.body)
         if change.status is not RpcStatus.QUEUED:
-            document = {"response": document}
+            document = {"response": change.body} if change.body else {}
         rpc = {**document, "requestUUID": change.rpc_id, "status": change.status}
         return CloudEvent(
             id=derived_id(change.id, f"{MAKER}/{edge_id}", 2),

@@ -25,12 +25,13 @@ class Here:
 
 class Facts(NamedTuple):
     """``edges``: that the entity is assigned to. ``switched_off``: those of them that want no
-    attributes by themselves."""
+    attributes by themselves. A deleted entity has neither."""
 
     name: str = ""
     profile: str = ""
     edges: Sequence[str] = ()
     switched_off: frozenset[str] = frozenset()
+    deleted: bool = False
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from edgeferry.attributes.commands import Commands
 from edgeferry.attributes.entities import Entities
-from edgeferry.attributes.facts import Consequences, Here
+from edgeferry.attributes.facts import Consequences, Facts, Here
 from edgeferry.attributes.fanout import fan_out
 from edgeferry.attributes.notifier import Applied
 from edgeferry.attributes.versions import Known, Wanted, evicted, may_be_decided, versioned
@@ -102,7 +102,10 @@ class AttributesService:
             await self._commands.apply(change, facts, now_ms, out)
 
     async def _decide(self, read: list[_Read], out: Consequences, outputs: Outputs) -> None:
-        """One read of what stands per entity and scope, one apply for all."""
+        """One read of what stands per entity and scope, one apply for all. What is about a
+        deleted entity comes too late: nothing is to stand of it."""
+        facts = await self._entities.facts(list(dict.fromkeys(map(_entity_of, read))))
+        read = [one for one in read if not facts[_entity_of(one)].deleted]
         known = await self._known(read)
         passed = evicted(
             [one.change for one in read if isinstance(one.change, AttributeChange)], known
@@ -129,16 +132,17 @@ class AttributesService:
                 at = (*place, row.row.key)
                 known[at] = known.get(at, Known()).with_(row.row, now_ms)
             wanted.append((change, rows))
-        await self._settle(wanted, out)
+        await self._settle(wanted, facts, out)
 
     async def _settle(
-        self, wanted: Sequence[tuple[AttributeChange, list[Wanted]]], out: Consequences
+        self,
+        wanted: Sequence[tuple[AttributeChange, list[Wanted]]],
+        facts: Mapping[EntityKey, Facts],
+        out: Consequences,
     ) -> None:
         decisions = iter(
             await self._attributes.apply([row.row for _, rows in wanted for row in rows])
         )
-        keys = list({(change.entity_type, change.entity_id): None for change, _ in wanted})
-        facts = await self._entities.facts(keys)
         for change, rows in wanted:
             accepted = [
                 row.row
@@ -167,6 +171,11 @@ class AttributesService:
                 )
                 known[*place, row.key] = Known(row.version, row.origin, past)
         return known
+
+
+def _entity_of(read: _Read) -> EntityKey:
+    assert isinstance(read.change, AttributeChange)
+    return (read.change.entity_type, read.change.entity_id)
 
 
 def _read(record: Record, outputs: Outputs) -> _Read | None:

@@ -27,3 +27,5 @@ class MessageType(StrEnum):
     TO_SERVER_RPC_RESPONSE = "TO_SERVER_RPC_RESPONSE"
     """In ``device-commands``: the answer to a device's call. Its metadata serviceId, sessionId
     and requestId are those of the call; its data is the answer."""
+    ENTITY_UPDATED = "ENTITY_UPDATED"
+    """In ``device-commands``: what is known of the device, or its credentials, has changed."""

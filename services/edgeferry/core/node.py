@@ -29,11 +29,14 @@ class Output(NamedTuple):
 
 
 class Emit(NamedTuple):
-    """Append an event to one of the site's event logs, in the same batch as the outputs."""
+    """Append an event to one of the site's event logs, or a message to what goes down to its
+    devices, in the same batch as the outputs."""
 
-    channel: Literal["cloud-events", "cloud-events-ts", "edge-events", "edge-events-ts"]
-    event: CloudEvent | EdgeEvent
-    """An EdgeEvent is keyed by its edge."""
+    channel: Literal[
+        "cloud-events", "cloud-events-ts", "edge-events", "edge-events-ts", "device-commands"
+    ]
+    event: CloudEvent | EdgeEvent | RuleMessage
+    """An EdgeEvent is keyed by its edge, a message by its device."""
 
 
 class End(NamedTuple):

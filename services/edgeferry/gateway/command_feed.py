@@ -4,8 +4,9 @@ Messages are those of rule chains, keyed by device. ATTRIBUTES_UPDATED: data ``{
 ATTRIBUTES_DELETED: data ``{"attributes": [..]}``. RPC_CALL_FROM_SERVER_TO_DEVICE: data
 ``{"method", "params"}``, metadata requestUUID, expirationTime (ms, "" or 0 for never) and
 oneway ("true"). TO_SERVER_RPC_RESPONSE: data is the answer, metadata serviceId, sessionId and
-requestId say whose call it answers. A process that has no session of the device lets it pass:
-what must not be lost is kept in the store and asked for when the device is there.
+requestId say whose call it answers. ENTITY_UPDATED: look the device up again. A process that
+has no session of the device lets it pass: what must not be lost is kept in the store and asked
+for when the device is there.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from edgeferry.core.message import RuleMessage
 from edgeferry.core.message_type import MessageType
 from edgeferry.core.record import LogReader, Record
 from edgeferry.gateway.device_sessions import DeviceSessions
-from edgeferry.gateway.ports import Command
+from edgeferry.gateway.ports import Command, DeviceDirectory
 from edgeferry.log.codec import decode_message
 from edgeferry.log.topics import site_topic
 from edgeferry.runtime.background import BackgroundService
@@ -38,12 +39,19 @@ class CommandFeed(BackgroundService):
     name = "command-feed"
 
     def __init__(
-        self, *, site: str, service_id: str, reader: LogReader, sessions: DeviceSessions
+        self,
+        *,
+        site: str,
+        service_id: str,
+        reader: LogReader,
+        sessions: DeviceSessions,
+        devices: DeviceDirectory,
     ) -> None:
         self._topic = site_topic(site, "device-commands")
         self._service_id = service_id
         self._reader = reader
         self._sessions = sessions
+        self._devices = devices
         super().__init__()
 
     async def run(self) -> None:
@@ -67,6 +75,7 @@ class CommandFeed(BackgroundService):
                     self._topic, partition, offset, _MAX_BYTES, _WAIT_MS
                 )
             except OffsetOutOfRange:
+                self._devices.forget_all()
                 offset = (await self._ends())[partition]
                 continue
             except Later as error:
@@ -80,7 +89,11 @@ class CommandFeed(BackgroundService):
     def _take(self, record: Record) -> None:
         where = f"{record.topic}-{record.partition} at {record.offset}"
         try:
-            hand_over(decode_message(record.value), self._sessions, self._service_id)
+            message = decode_message(record.value)
+            if message.type == MessageType.ENTITY_UPDATED:
+                self._devices.forget(message.entity_id)
+            else:
+                hand_over(message, self._sessions, self._service_id)
         except (Undecodable, ValueError, KeyError, TypeError) as error:
             log.error("%s is no command to a device: %r", where, error)
         except EdgeferryError as error:

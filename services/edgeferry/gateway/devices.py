@@ -1,4 +1,5 @@
-"""Devices and their access tokens, from a JSON file that may change while we run.
+"""Devices and their access tokens, and the JSON file from which a site takes over those that
+it does not know at its start.
 
     {"devices": [{"name": "pump-1", "id": "<version-1 UUID>", "profile": "pump", "token": "..."}]}
 
@@ -6,7 +7,6 @@ The file is private to its owner (mode 0600) and replaced as a whole.
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import uuid
@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeferry.core.errors import InvalidSettings
-from edgeferry.core.ids import new_entity_id, new_secret, new_token
+from edgeferry.core.ids import new_entity_id, new_token
 
 DEFAULT_PROFILE = "default"
 MAX_TOKEN_LENGTH = 128
 _FIELDS = ("name", "id", "profile", "token")
-_Version = tuple[int, int, int] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,52 +31,6 @@ class Device:
     id: str
     profile: str
     token: str
-
-
-class Devices:
-    """Finds devices by token. The look-up is by keyed hash, so its time tells nothing."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._hash_key = bytes.fromhex(new_secret())
-        self._by_token: dict[bytes, Device] = {}
-        self._version: _Version = None
-        self.problem = ""
-        """Why the newest file could not be used; the devices of the last good one stay."""
-
-    def __len__(self) -> int:
-        return len(self._by_token)
-
-    def find(self, token: str) -> Device | None:
-        return self._by_token.get(self._digest(token))
-
-    def load(self) -> None:
-        """Read the file; none there means no devices yet. Raises InvalidSettings."""
-        if self._path is not None:
-            self._version = _version(self._path)
-            self._take(read_devices(self._path))
-
-    def refresh(self) -> bool:
-        """Read the file again if it changed (blocks on the disk). True when it was taken."""
-        if self._path is None:
-            return False
-        version = _version(self._path)
-        if version == self._version:
-            return False
-        self._version = version
-        try:
-            self._take(read_devices(self._path))
-        except InvalidSettings as error:
-            self.problem = str(error)
-            return False
-        return True
-
-    def _take(self, devices: Sequence[Device]) -> None:
-        self._by_token = {self._digest(device.token): device for device in devices}
-        self.problem = ""
-
-    def _digest(self, token: str) -> bytes:
-        return hashlib.blake2b(token.encode(), key=self._hash_key, digest_size=16).digest()
 
 
 def read_devices(path: Path) -> tuple[Device, ...]:
@@ -119,25 +72,12 @@ def _check_free(devices: Sequence[Device], name: str, token: str | None, path: P
         if device.name == name:
             raise InvalidSettings(
                 f"there is a device named {name!r} in {path} already, with id {device.id}: "
-                "choose another name, or remove it first with `edgeferry devices remove`"
+                "choose another name"
             )
         if device.token == token:
             raise InvalidSettings(
                 f"device {device.name!r} in {path} has this token: choose another one"
             )
-
-
-def remove_device(path: Path, name: str) -> Device:
-    """Remove a device; its sessions end at the next check. Raises InvalidSettings."""
-    with _locked(path):
-        devices = read_devices(path)
-        found = next((device for device in devices if device.name == name), None)
-        if found is None:
-            raise InvalidSettings(
-                f"no device is named {name!r} in {path}: `edgeferry devices list` shows them"
-            )
-        _write(path, [device for device in devices if device is not found])
-    return found
 
 
 def _write(path: Path, devices: Sequence[Device]) -> None:
@@ -221,11 +161,3 @@ def _is_time_uuid(text: str) -> bool:
 def _is_token(text: str) -> bool:
     plain = text.isascii() and text.isprintable() and " " not in text and "/" not in text
     return plain and len(text) <= MAX_TOKEN_LENGTH
-
-
-def _version(path: Path) -> _Version:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -10,10 +10,16 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from edgeferry.core.admission import Lane
-from edgeferry.core.errors import InvalidPayload, LogUnavailable, PayloadTooLarge, RecordTooLarge
+from edgeferry.core.errors import (
+    InvalidPayload,
+    LogUnavailable,
+    PayloadTooLarge,
+    RecordTooLarge,
+    StoreUnavailable,
+)
 from edgeferry.gateway.appender import weight
 from edgeferry.gateway.gate import RATE, NotTaken
-from edgeferry.gateway.http_down import MakeRecords, down_routes
+from edgeferry.gateway.http_down import MakeRecords, device_of, down_routes
 from edgeferry.gateway.server import Gateway
 from edgeferry.runtime.http_bounds import content_length
 
@@ -57,7 +63,11 @@ async def _post_general(gateway: Gateway, request: Request, make: MakeRecords) -
 
 async def _post(gateway: Gateway, request: Request, lane: Lane, make: MakeRecords) -> Response:
     metrics = gateway.context.metrics
-    device = gateway.context.devices.find(request.path_params["token"])
+    try:
+        device = await device_of(gateway, request)
+    except StoreUnavailable as error:
+        metrics.rejected("http", "store")
+        return _away(str(error))
     if device is None:
         metrics.rejected("http", "token")
         return Response(status_code=401)

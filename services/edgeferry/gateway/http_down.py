@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from edgeferry.core.errors import Later
+from edgeferry.core.errors import Later, StoreUnavailable
 from edgeferry.core.record import Outgoing
 from edgeferry.gateway.attribute_requests import wanted
 from edgeferry.gateway.devices import Device
@@ -94,9 +94,9 @@ class _Down:
         self._take = take
 
     async def attributes(self, request: Request) -> Response:
-        device = self._device(request)
-        if device is None:
-            return Response(status_code=401)
+        device = await self._device(request)
+        if isinstance(device, Response):
+            return device
         query = request.query_params
         asked = wanted(query.get("clientKeys"), query.get("sharedKeys"))
         try:
@@ -112,8 +112,10 @@ class _Down:
         return await self._poll(request, Poll(commands=True))
 
     async def call(self, request: Request) -> Response:
-        device, poll, session_id = self._device(request), Poll(), self._api.context.ids.next()
-        timeout = _timeout(request)
+        device, timeout = await self._device(request), _timeout(request)
+        poll, session_id = Poll(), self._api.context.ids.next()
+        if isinstance(device, Response):
+            return device
         if isinstance(timeout, Response):
             return timeout
 
@@ -123,8 +125,6 @@ class _Down:
                 poll.answer(0, answer)
             return records
 
-        if device is None:
-            return await self._take(self._gateway, request, make)
         self._api.sessions.add(device.id, session_id, poll)
         try:
             taken = await self._take(self._gateway, request, make)
@@ -149,14 +149,15 @@ class _Down:
         )
 
     async def no_package(self, request: Request) -> Response:
-        if self._device(request) is None:
-            return Response(status_code=401)
+        device = await self._device(request)
+        if isinstance(device, Response):
+            return device
         return PlainTextResponse("no package is assigned to this device", status_code=404)
 
     async def _poll(self, request: Request, poll: Poll) -> Response:
-        device, timeout = self._device(request), _timeout(request)
-        if device is None:
-            return Response(status_code=401)
+        device, timeout = await self._device(request), _timeout(request)
+        if isinstance(device, Response):
+            return device
         if isinstance(timeout, Response):
             return timeout
         session_id = self._api.context.ids.next()
@@ -168,11 +169,22 @@ class _Down:
         finally:
             self._api.sessions.remove(device.id, session_id, poll)
 
-    def _device(self, request: Request) -> Device | None:
-        device = self._api.context.devices.find(request.path_params["token"])
+    async def _device(self, request: Request) -> Device | Response:
+        """Or why there is none."""
+        try:
+            device = await device_of(self._gateway, request)
+        except StoreUnavailable as error:
+            return PlainTextResponse(str(error), 503, {"Retry-After": "5"})
         if device is None:
             self._api.context.metrics.rejected("http", "token")
+            return Response(status_code=401)
         return device
+
+
+async def device_of(gateway: Gateway, request: Request) -> Device | None:
+    """Of the token in the path. Raises StoreUnavailable."""
+    devices, token = gateway.context.devices, request.path_params["token"]
+    return devices.find(token) or await devices.look(token)
 
 
 async def _answer(request: Request, poll: Poll, timeout: float) -> Response:

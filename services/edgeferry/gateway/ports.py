@@ -10,21 +10,29 @@ from edgeferry.gateway.devices import Device
 
 
 class DeviceDirectory(Protocol):
-    """Devices by their access token, at memory's speed: it is asked for each HTTP request."""
+    """Devices by their access token; ``find`` at memory's speed, for each HTTP request."""
 
     problem: str
     """Why what is known may be old; empty when all is well."""
 
     def __len__(self) -> int: ...
 
-    def find(self, token: str) -> Device | None: ...
-
-    def load(self) -> None:
-        """Before the first look-up. Raises InvalidSettings."""
+    def find(self, token: str) -> Device | None:
+        """What is known of it in memory."""
         ...
 
-    def refresh(self) -> bool:
-        """May block. True when devices or tokens changed: sessions are checked again."""
+    async def look(self, token: str) -> Device | None:
+        """The same, asked for where it is not known. Raises StoreUnavailable."""
+        ...
+
+    def forget(self, device_id: str) -> None:
+        """Something about the device has changed."""
+        ...
+
+    def forget_all(self) -> None: ...
+
+    async def refresh(self) -> bool:
+        """True when devices or tokens changed: sessions are checked again."""
         ...
 
 

@@ -130,7 +130,7 @@ class Records:
             device_id,
             rpc_id,
             status,
-            self._context.site,
+            self._context.origin,
             self._now_ms(),
             body,
         )

@@ -75,8 +75,7 @@ class Gateway:
         return self._secure_address
 
     async def start(self) -> None:
-        """Raises InvalidSettings when the devices file or the address cannot be used."""
-        self.context.devices.load()
+        """Raises InvalidSettings when the address cannot be used."""
         parts = Parts(
             self.context, self.records, self.appender, self.gate, self._sessions, self.api
         )
@@ -94,7 +93,7 @@ class Gateway:
             self._secure_address = _address(self._secure_server)
         self.appender.start()
         self._sweeper = asyncio.create_task(self._sweep(), name="gateway-sweep")
-        log.info("MQTT listens on %s for %d devices", self._address, len(self.context.devices))
+        log.info("MQTT listens on %s", self._address)
 
     async def stop(self) -> None:
         """Accept nobody, let pending appends finish for a few seconds, say goodbye, close."""
@@ -136,7 +135,7 @@ class Gateway:
         )
 
     async def check(self) -> None:
-        """What is due every second: give up, end silent connections, follow the devices file."""
+        """What is due every second: give up, end silent connections, follow changes of devices."""
         self.appender.check()
         self.gate.tidy()
         self.api.desk.check()
@@ -154,14 +153,13 @@ class Gateway:
 
     async def _check_devices(self) -> None:
         devices = self.context.devices
-        if await asyncio.to_thread(devices.refresh):
-            log.info("the devices file was read again: %d devices", len(devices))
+        if await devices.refresh():
             for connection in list(self._sessions.all):
                 connection.check_device()
         if devices.problem != self._devices_problem:
             self._devices_problem = devices.problem
             if devices.problem:
-                log.error("keeping the devices of before: %s", devices.problem)
+                log.error("changes of devices are looked up later: %s", devices.problem)
 
 
 async def _listen(

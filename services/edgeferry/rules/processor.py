@@ -292,6 +292,8 @@ def _emitted(record: Record, emit: Emit) -> tuple[bytes | None, bytes]:
     event = emit.event
     if isinstance(event, EdgeEvent):
         return event.edge_id.encode(), encode_edge_event(event)
+    if isinstance(event, RuleMessage):
+        return event.entity_id.encode(), encode_message(event)
     return record.key, encode_cloud_event(event)
 
 

@@ -10,6 +10,7 @@ from edgeferry.rules.nodes import (
     message_type_switch,
     push_to_cloud,
     push_to_edge,
+    rpc_call_reply,
     save_attributes,
     save_timeseries,
     script_filter,
@@ -23,6 +24,7 @@ _SPECS: Final = (
     save_attributes.NODE,
     push_to_cloud.NODE,
     push_to_edge.NODE,
+    rpc_call_reply.NODE,
     log.NODE,
 )
 

@@ -17,9 +17,10 @@ from edgeferry.log.topics import site_topic
 from edgeferry.streams.processor import Dead, Outputs, TopicPartition
 from edgeferry.sync.filter import EventFilter, Seen
 from edgeferry.sync.lanes import DOWN, UP
-from edgeferry.sync.messages import RuleMessages
+from edgeferry.sync.messages import RuleMessages, Taken
 from edgeferry.sync.received_changes import Source
 from edgeferry.sync.recovery import names_origin, origin_of
+from edgeferry.sync.rights import EdgeRights
 
 _CHECKPOINT_SECONDS = 5.0
 _SCAN_BYTES = 1_000_000
@@ -45,12 +46,15 @@ class Intake:
         positions: PositionStore,
         clock: Clock,
         source: Source = "edge",
+        rights: EdgeRights | None = None,
     ) -> None:
-        """``source``: the side that the events come from."""
+        """``source``: the side that the events come from. ``rights``: of the edges; an Edge
+        believes its Cloud."""
         self._site = site
         self._reader = reader
         self._positions = positions
         self._clock = clock
+        self._rights = rights
         self._messages = RuleMessages(site=site, tenant_id=tenant_id, source=source)
         lanes, self._node = (UP, "intake") if source == "edge" else (DOWN, "apply")
         self._topics = tuple(site_topic(site, lane) for lane in lanes)
@@ -78,6 +82,7 @@ class Intake:
     async def process(self, records: Sequence[Record], outputs: Outputs) -> None:
         """See ``Processor``. A record without an edge's headers (a replayed dead letter)
         always passes; one that has them and none of the link's values is dead."""
+        taken: list[tuple[Record, str, Taken]] = []
         for (topic, partition), of_partition in groupby(
             records, key=attrgetter("topic", "partition")
         ):
@@ -85,9 +90,19 @@ class Intake:
             for number, record in enumerate(of_partition):
                 if not number:
                     passed.rewind(record.offset)
-                self._take(record, passed, outputs)
+                self._take(record, passed, taken, outputs)
+        if self._rights is None:
+            outputs.records += [out for _, _, one in taken for out in one.records]
+        else:
+            await self._take_rightful(self._rights, taken, outputs)
 
-    def _take(self, record: Record, passed: EventFilter, outputs: Outputs) -> None:
+    def _take(
+        self,
+        record: Record,
+        passed: EventFilter,
+        taken: list[tuple[Record, str, Taken]],
+        outputs: Outputs,
+    ) -> None:
         origin = origin_of(record.headers)
         if origin is None and names_origin(record.headers):
             outputs.dead.append(Dead(record, Undecodable(_NO_ORIGIN)))
@@ -97,9 +112,23 @@ class Intake:
             return
         try:
             edge_id = origin.edge if origin is not None else b""
-            outputs.records += self._messages.of(record, edge_id)
+            taken.append((record, edge_id.decode(), self._messages.of(record, edge_id)))
         except Never as error:
             outputs.dead.append(Dead(record, error))
+
+    async def _take_rightful(
+        self, rights: EdgeRights, taken: Sequence[tuple[Record, str, Taken]], outputs: Outputs
+    ) -> None:
+        wishes = [(edge_id, one.head) for _, edge_id, one in taken if edge_id]
+        outputs.records += await rights.look(wishes, self._clock.now_ms())
+        for record, edge_id, one in taken:
+            try:
+                if edge_id:
+                    rights.check(edge_id, one.head)
+            except Never as error:
+                outputs.dead.append(Dead(record, error))
+            else:
+                outputs.records += one.records
 
     async def delivered(self, records: Sequence[Record]) -> None:
         last = {TopicPartition(record.topic, record.partition): record for record in records}

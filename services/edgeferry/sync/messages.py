@@ -6,7 +6,7 @@ go to the owner of changes instead (``sync.received_changes``), which tells the 
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -37,6 +37,13 @@ class UnsupportedAction(Never):
     """An event of a kind that this site does not take."""
 
 
+class Taken(NamedTuple):
+    """What an event is about, and what it becomes."""
+
+    head: EventHead
+    records: list[Outgoing]
+
+
 class RuleMessages:
     """Makes the messages and changes; one per site."""
 
@@ -50,35 +57,35 @@ class RuleMessages:
         self._event_codec = codec("CloudEvent" if source == "edge" else "EdgeEvent")
         self._changes = ReceivedChanges(site=site, tenant_id=tenant_id, source=source)
 
-    def of(self, record: Record, edge_id: bytes) -> list[Outgoing]:
+    def of(self, record: Record, edge_id: bytes) -> Taken:
         """Point i of a telemetry event keeps the event's stamp + i. The same record always
         makes the same bytes.
 
         Raises Undecodable, UnknownSchema, UnsupportedAction."""
         quick = read_telemetry(record.value) if self._source == "edge" else None
         if quick is not None and quick.action == "TIMESERIES_UPDATED":
-            return self._telemetry(record, edge_id, quick.head, quick.points)
+            records = self._telemetry(record, edge_id, quick.head, quick.points)
+            return Taken(quick.head, records)
         event = self._event_codec.decode(record.value)
         head = EventHead(*(event[field] for field in EventHead._fields))
         action = event["action"]
         if action == "TIMESERIES_UPDATED":
             points = body_of(event, "timeseries")["points"]
-            return self._telemetry(
-                record, edge_id, head, [(p["ts"], _values(p["values"])) for p in points]
-            )
+            stamped = [(p["ts"], _values(p["values"])) for p in points]
+            return Taken(head, self._telemetry(record, edge_id, head, stamped))
         if action == "POST_ATTRIBUTES":
             body = body_of(event, "attributes")
             metadata = {"ts": str(body["ts"]), "scope": body["scope"]}
             data = _values(body["values"])
             type_ = "POST_ATTRIBUTES_REQUEST"
-            return [self._message(record, edge_id, head, 0, type_, metadata, data)]
+            return Taken(head, [self._message(record, edge_id, head, 0, type_, metadata, data)])
         change = self._changes.of(event, record, edge_id)
         if change is None:
             raise UnsupportedAction(
                 f"action {action} of {event['type']} {head.entity_id} is not taken by this "
                 "site: replay this dead letter after an upgrade that takes it"
             )
-        return [change]
+        return Taken(head, [change])
 
     def _telemetry(
         self, record: Record, edge_id: bytes, head: EventHead, points: Points

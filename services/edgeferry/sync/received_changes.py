@@ -123,7 +123,8 @@ class ReceivedChanges:
         )
 
     def _command(self, event: AvroRecord, origin: str) -> RpcChange | None:
-        """Down a command to carry out, up what became of one. None: a device's own request."""
+        """Down a command to carry out or one that is over, up what became of one. None: a
+        device's own request."""
         told = _object(event["rpc"] or "")
         rpc_id = told.get("requestUUID")
         if rpc_id is None and self._source == "edge":
@@ -131,7 +132,7 @@ class ReceivedChanges:
         if not isinstance(rpc_id, str):
             raise Undecodable("a command has no requestUUID")
         status, body = RpcStatus.QUEUED, event["rpc"]
-        if self._source == "edge":
+        if self._source == "edge" or told.get("status", status) != status:
             status, body = _outcome(told)
         return RpcChange(
             id=event["id"],

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from edgeferry.core.errors import InvalidSettings
-from edgeferry.runtime.settings import ListenSettings, Settings, load_settings
+from edgeferry.runtime.settings import ListenSettings, MqttSettings, Settings, load_settings
 from edgeferry.tools.chain_change import RootChain
 from edgeferry.tools.data_folder import (
     DEFAULT_PORTS,
@@ -135,14 +135,16 @@ class AloneSite:
             log=log_settings(shape, {}),
             store=store_settings(shape, {}, role),
             http=ListenSettings(port=DEFAULT_PORTS[f"{role}-http"]),
-            mqtt=ListenSettings(port=DEFAULT_PORTS[f"{role}-mqtt"]),
+            mqtt=MqttSettings(port=DEFAULT_PORTS[f"{role}-mqtt"]),
             devices_file=self.folder / "devices.json",
         )
         return base.model_copy(
             update={
                 "root_chain": self._root_chain().wanted,
                 "http": self.listening(base.http, options.http),
-                "mqtt": self.listening(base.mqtt, options.mqtt),
+                "mqtt": base.mqtt.model_copy(
+                    update=self.listening(base.mqtt, options.mqtt).model_dump()
+                ),
             }
         )
 

@@ -1,26 +1,23 @@
-"""``edgeferry devices``: the devices of a site and their tokens. A running gateway takes
-changes within a second."""
+"""``edgeferry devices``: the devices of a running site and their tokens."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from edgeferry.core.errors import InvalidSettings
-from edgeferry.gateway.devices import (
-    DEFAULT_PROFILE,
-    Device,
-    add_device,
-    read_devices,
-    remove_device,
-)
+from edgeferry.gateway.devices import DEFAULT_PROFILE
 from edgeferry.runtime.settings import load_settings
 from edgeferry.tools.options import settings_option
 from edgeferry.tools.output import asynchronous, json_option, print_json, print_table
+from edgeferry.tools.site_rest import SiteRest
+
+_DEVICES = "/api/tenant/devices"
 
 
 @click.group()
 def devices() -> None:
-    """The devices of a site: add, list, remove."""
+    """The devices of a running site: add, list, remove."""
 
 
 @devices.command()
@@ -34,7 +31,10 @@ async def add(
     name: str, profile: str, token: str | None, settings_file: Path, as_json: bool
 ) -> None:
     """Add a device named NAME."""
-    _print([add_device(_file(settings_file), name, profile, token)], as_json)
+    site = await _site(settings_file)
+    query = {"accessToken": token} if token is not None else {}
+    made = await site.call("POST", "/api/device", {"name": name, "type": profile}, query)
+    _print([await _row(site, made)], as_json)
 
 
 @devices.command("list")
@@ -43,7 +43,8 @@ async def add(
 @asynchronous
 async def list_devices(settings_file: Path, as_json: bool) -> None:
     """All devices with their tokens."""
-    _print(read_devices(_file(settings_file)), as_json)
+    site = await _site(settings_file)
+    _print([await _row(site, device) for device in await site.pages(_DEVICES)], as_json)
 
 
 @devices.command()
@@ -53,21 +54,31 @@ async def list_devices(settings_file: Path, as_json: bool) -> None:
 @asynchronous
 async def remove(name: str, settings_file: Path, as_json: bool) -> None:
     """Remove the device NAME; its stored values stay."""
-    _print([remove_device(_file(settings_file), name)], as_json)
+    site = await _site(settings_file)
+    device = await site.call("GET", _DEVICES, query={"deviceName": name})
+    row = await _row(site, device)
+    await site.call("DELETE", f"/api/device/{row['id']}")
+    _print([row], as_json)
 
 
-def _file(settings_file: Path) -> Path:
-    file = load_settings(settings_file).devices_file
-    if file is None:
-        raise InvalidSettings(f"{settings_file}: set devices_file to a path first")
-    return file
+async def _site(settings_file: Path) -> SiteRest:
+    settings = load_settings(settings_file)
+    if not settings.http.port:
+        raise InvalidSettings(f"{settings_file}: set http.port to the one that the site listens on")
+    return await SiteRest(settings).login()
 
 
-def _print(found: list[Device] | tuple[Device, ...], as_json: bool) -> None:
-    rows = [
-        {"name": device.name, "id": device.id, "profile": device.profile, "token": device.token}
-        for device in found
-    ]
+async def _row(site: SiteRest, device: dict[str, Any]) -> dict[str, str]:
+    """``token`` is empty for a device that is known by its data alone."""
+    id_ = device["id"]["id"]
+    token = ""
+    if device["version"]:
+        credentials = await site.call("GET", f"/api/device/{id_}/credentials")
+        token = credentials["credentialsId"]
+    return {"name": device["name"], "id": id_, "profile": device["type"], "token": token}
+
+
+def _print(rows: list[dict[str, str]], as_json: bool) -> None:
     if as_json:
         print_json(rows)
     else:

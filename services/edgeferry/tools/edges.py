@@ -1,6 +1,8 @@
 """``edgeferry edges``: the edges that the Cloud admits. A running Cloud takes changes at once."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,11 +12,12 @@ from edgeferry.sync.edges import Edge, Edges, add_edge, remove_edge, rotate_secr
 from edgeferry.tools.dialled import Enrolment, dialled, pinned_fingerprint
 from edgeferry.tools.options import settings_option
 from edgeferry.tools.output import asynchronous, json_option, print_json, print_table
+from edgeferry.tools.site_rest import SiteRest
 
 
 @click.group()
 def edges() -> None:
-    """The edges that the Cloud admits: add, list, remove, rotate."""
+    """The edges that the Cloud admits: add, list, remove, rotate, status."""
 
 
 @edges.command()
@@ -42,6 +45,40 @@ async def list_edges(settings_file: Path, as_json: bool) -> None:
         print_json(rows)
     else:
         print_table(("id", "name", "key"), (row.values() for row in rows))
+
+
+@edges.command()
+@settings_option("cloud")
+@json_option
+@asynchronous
+async def status(settings_file: Path, as_json: bool) -> None:
+    """How far each lane is, in a running Cloud: events made, sent, received and durable at the
+    other end (acked)."""
+    settings = load_settings(settings_file)
+    shown = (await SiteRest(settings).shown("/edges"))["edges"]
+    if as_json:
+        print_json(shown)
+        return
+    print_table(
+        ("edge", "connected", "lane", "made", "sent", "received", "acked", "waiting", "oldest",
+         "lost"),
+        (row for edge in shown for row in _lane_rows(edge)),
+    )  # fmt: skip
+
+
+def _lane_rows(edge: dict[str, Any]) -> Iterator[tuple[object, ...]]:
+    head = (edge["name"], "yes" if edge["connected"] else "no")
+    for lane in edge["lanes"]:
+        waiting = lane["made"] - lane["acked"]
+        yield (*head, f"{lane['lane']} up", lane["made"], "", lane["received"], lane["acked"],
+               waiting, "", lane["lost"])  # fmt: skip
+    for lane in edge["down"]:
+        age = lane["oldest_age_ms"]
+        oldest = "" if age is None else f"{age / 1000:.0f} s"
+        yield (*head, f"{lane['lane']} down", lane["made"], lane["sent"], "", lane["acked"],
+               lane["depth"], oldest, lane["lost"])  # fmt: skip
+    if not edge["lanes"] and not edge["down"]:
+        yield (*head, *[""] * 8)
 
 
 @edges.command()

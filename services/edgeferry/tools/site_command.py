@@ -1,5 +1,5 @@
-"""``edgeferry site`` runs all of a site in one process; ``rules``, ``gateway``, ``sync`` and
-``api`` run a part, so that each can have its own Deployment on a cluster."""
+"""``edgeferry site`` runs all of a site in one process; ``rules``, ``attributes``, ``gateway``,
+``sync`` and ``api`` run a part, so that each can have its own Deployment on a cluster."""
 
 import functools
 import gc
@@ -33,8 +33,9 @@ def run_site(
     from edgeferry.runtime.logging import configure_logging
     from edgeferry.runtime.process import run_process
     from edgeferry.runtime.service import Service
-    from edgeferry.tools.site import cloud_site, edge_site, share
+    from edgeferry.tools.site import cloud_site, edge_site
     from edgeferry.tools.site_parts import WhenReady
+    from edgeferry.tools.site_shared import share
 
     board = HealthBoard()
 
@@ -42,7 +43,7 @@ def run_site(
         chosen = settings()
         check_parts(chosen, wanted)
         configure_logging(chosen.log_level, SystemClock())
-        shared = share(chosen, wanted.chain, board, slot)
+        shared = share(chosen, wanted, board, slot)
         compose = edge_site if chosen.role == "edge" else cloud_site
         services = await compose(shared, wanted)
         if announce is not None:
@@ -100,6 +101,11 @@ def rules(chain: str | None, nodes: tuple[str, ...], every: bool) -> Wanted:
     if every == bool(nodes):
         raise click.UsageError("say which rule nodes: --node NODE, or --all")
     return Wanted(nodes=(ALL_NODES,) if every else nodes, chain=chain or "")
+
+
+@_command("attributes", "Run the owner of a site's attributes, entities and commands.")
+def attributes() -> Wanted:
+    return Wanted(attributes=True)
 
 
 @_command("gateway", "Run the device gateway of a site: MQTT and HTTP.")

@@ -11,21 +11,18 @@ ALL_NODES = "*"
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What this process runs. nodes: names of rule nodes, ``ALL_NODES``, or none;
-    chain: name or file of theirs, empty for the site's root chain."""
+    chain: name or file of theirs, empty for the site's root chain. attributes: the owner of
+    changes."""
 
     nodes: tuple[str, ...] = ()
     chain: str = ""
     gateway: bool = False
     sync: bool = False
     api: bool = False
-
-    @property
-    def store(self) -> bool:
-        """The gateway alone needs none."""
-        return bool(self.nodes) or self.sync or self.api
+    attributes: bool = False
 
 
-WHOLE = Wanted(nodes=(ALL_NODES,), gateway=True, sync=True, api=True)
+WHOLE = Wanted(nodes=(ALL_NODES,), gateway=True, sync=True, api=True, attributes=True)
 
 
 def check_parts(settings: Settings, wanted: Wanted) -> None:
@@ -35,7 +32,7 @@ def check_parts(settings: Settings, wanted: Wanted) -> None:
     problems = []
     if settings.log.kind == "sqlite":
         problems.append("log.kind is sqlite: set kafka")
-    if settings.store.kind == "sqlite" and wanted.store:
+    if settings.store.kind == "sqlite":
         problems.append("store.kind is sqlite: set cassandra")
     if problems:
         raise InvalidSettings(

@@ -29,6 +29,7 @@ from edgeferry.runtime.settings import (
     StoreSettings,
 )
 from edgeferry.store import open_store
+from tests.unit.api.site import ChangesAtOnce, writing
 
 T = 1_699_999_000_000
 
@@ -49,7 +50,9 @@ async def store(cassandra: str, keyspace: str, tmp_path: Path) -> AsyncIterator[
 async def client(store: Store, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     """Logged in over the socket with the generated password."""
     opened = open_auth(tmp_path, ApiSettings(), SystemClock(), tenant_id=DEFAULT_TENANT_ID)
-    rest = build_api(ApiContext(store=store, auth=opened.auth, clock=SystemClock()))
+    clock = SystemClock()
+    writes = writing(ChangesAtOnce(store, clock), clock, tmp_path)
+    rest = build_api(ApiContext(store=store, auth=opened.auth, clock=clock, writing=writes))
     metrics = Metrics(CollectorRegistry())
     app = process_app(Probes(HealthBoard().overall, metrics), rest=rest)
     server = HttpServer(app, ListenSettings(port=0))

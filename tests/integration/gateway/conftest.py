@@ -2,18 +2,16 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 
-import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
 from edgeferry.core.clock import Stamps, SystemClock
-from edgeferry.core.ids import DEFAULT_TENANT_ID, MessageIds
+from edgeferry.core.ids import DEFAULT_TENANT_ID, MessageIds, new_entity_id, new_token
 from edgeferry.core.message import RuleMessage
 from edgeferry.core.record import Record
 from edgeferry.gateway.context import GatewayContext
-from edgeferry.gateway.devices import Device, Devices, add_device
+from edgeferry.gateway.devices import Device
 from edgeferry.gateway.metrics import PrometheusGatewayMetrics
 from edgeferry.gateway.server import Gateway
 from edgeferry.log.codec import decode_message
@@ -22,6 +20,7 @@ from edgeferry.log.kafka_reader import KafkaReader
 from edgeferry.log.kafka_topics import KafkaTopics
 from edgeferry.log.topics import chain_topics, root_topic, site_topic, site_topics
 from edgeferry.runtime.settings import LimitSettings
+from tests.unit.gateway.fakes import FixedDevices
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Site:
     name: str
     gateway: Gateway
     device: Device
-    devices_file: Path
+    devices: FixedDevices
     reader: KafkaReader
 
     @property
@@ -56,25 +55,21 @@ class Site:
         return await self.records(site_topic(self.name, "dead-letters"))
 
 
-@pytest.fixture
-def devices_file(tmp_path: Path) -> Path:
-    return tmp_path / "devices.json"
-
-
 @pytest_asyncio.fixture
 async def site(
-    kafka: str, topic_admin: KafkaTopics, topic_prefix: str, devices_file: Path
+    kafka: str, topic_admin: KafkaTopics, topic_prefix: str
 ) -> AsyncIterator[Site]:
     topics = [t for t in site_topics(topic_prefix, "edge") if t.name.endswith("dead-letters")]
     await topic_admin.ensure([*topics, *chain_topics([root_topic(topic_prefix)])])
-    device = add_device(devices_file, "pump-1", "pump")
+    device = Device("pump-1", new_entity_id(), "pump", new_token())
+    devices = FixedDevices(device)
     clock = SystemClock()
     writer, reader = KafkaWriter(kafka, clock), KafkaReader(kafka)
     context = GatewayContext(
         site=topic_prefix,
         tenant_id=DEFAULT_TENANT_ID,
         writer=writer,
-        devices=Devices(devices_file),
+        devices=devices,
         clock=clock,
         stamps=Stamps(clock.now_ms),
         ids=MessageIds(),
@@ -85,7 +80,7 @@ async def site(
     await writer.start()
     await reader.start()
     await gateway.start()
-    yield Site(topic_prefix, gateway, device, devices_file, reader)
+    yield Site(topic_prefix, gateway, device, devices, reader)
     await gateway.stop()
     await reader.stop()
     await writer.stop()

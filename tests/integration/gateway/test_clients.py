@@ -18,7 +18,6 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from starlette.applications import Starlette
 
-from edgeferry.gateway.devices import remove_device
 from edgeferry.gateway.http import http_routes
 from edgeferry.log.codec import decode_dead_letter
 from tests.integration.gateway.conftest import Site
@@ -182,7 +181,7 @@ async def test_a_removed_device_is_cut_off_from_the_running_gateway(site: Site) 
         device.wait(lambda: len(device.connected) > 0)
 
     await asyncio.to_thread(start)
-    await asyncio.to_thread(remove_device, site.devices_file, site.device.name)
+    site.devices.replace()
     await asyncio.to_thread(device.wait, lambda: len(device.disconnected) > 0)
     await asyncio.to_thread(device.stop)
     assert str(device.disconnected[0]) == "Not authorized"

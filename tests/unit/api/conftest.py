@@ -14,7 +14,16 @@ from edgeferry.core.clock import ManualClock
 from edgeferry.core.ids import DEFAULT_TENANT_ID
 from edgeferry.runtime.settings import ApiSettings, StoreSettings
 from edgeferry.store import open_store
-from tests.unit.api.site import JWT_SECRET, PASSWORD, READ_TOKEN, TOPICS, Site, quick_passwords
+from tests.unit.api.site import (
+    JWT_SECRET,
+    PASSWORD,
+    READ_TOKEN,
+    TOPICS,
+    ChangesAtOnce,
+    Site,
+    quick_passwords,
+    writing,
+)
 
 
 @pytest_asyncio.fixture
@@ -30,10 +39,16 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         admin_password=PASSWORD,
         passwords=quick_passwords(),
     )
+    changes = ChangesAtOnce(store, clock)
     context = ApiContext(
-        store=store, auth=auth.auth, clock=clock, topics=TOPICS, read_token=READ_TOKEN
+        store=store,
+        auth=auth.auth,
+        clock=clock,
+        writing=writing(changes, clock, tmp_path),
+        topics=TOPICS,
+        read_token=READ_TOKEN,
     )
-    yield Site(store, clock, auth, build_api(context), tmp_path)
+    yield Site(store, changes, clock, auth, build_api(context), tmp_path)
     await store.stop()
 
 

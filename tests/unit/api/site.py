@@ -1,5 +1,6 @@
 """A REST interface on a real SQLite store, without a socket."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,21 @@ from argon2 import PasswordHasher
 
 from edgeferry.api.accounts import ADMIN_USERNAME
 from edgeferry.api.auth import OpenedAuth
+from edgeferry.api.context import Writing
 from edgeferry.api.passwords import Passwords
-from edgeferry.core.clock import ManualClock
+from edgeferry.attributes.facts import Here
+from edgeferry.attributes.notifier import Applied
+from edgeferry.core.changes import CLOUD_ORIGIN, Change
+from edgeferry.core.clock import Clock, ManualClock, Stamps
+from edgeferry.core.errors import LogUnavailable
+from edgeferry.core.ids import DEFAULT_TENANT_ID
+from edgeferry.core.record import Outgoing, Record
 from edgeferry.core.store import Store
+from edgeferry.log.change_codec import encode_change
+from edgeferry.runtime.settings import LimitSettings
+from edgeferry.streams.processor import Outputs
+from edgeferry.tools.listed_edges import ListedEdges
+from edgeferry.tools.site_changes import attributes_service
 
 PASSWORD = "correct horse"
 READ_TOKEN = "read-token-of-the-test"
@@ -20,9 +33,53 @@ LOCAL, REMOTE = ("127.0.0.1", 50_000), ("192.0.2.7", 50_000)
 TOPICS = {"cloud.root": "RuleMessage", "cloud.cloud-events": "CloudEvent"}
 
 
+class ChangesAtOnce:
+    """The owner of changes without a log: what is submitted is applied. ``left``: what it
+    would have appended. Also a LogWriter."""
+
+    max_record_bytes = 1_000_000
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._clock = clock
+        self._service = attributes_service(Here("cloud", CLOUD_ORIGIN), store, clock, Applied())
+        self._count = 0
+        self.left: list[Outgoing] = []
+        self.away = False
+
+    async def submit(self, changes: Sequence[Change]) -> None:
+        if self.away:
+            raise LogUnavailable("away")
+        topic = self._service.topics[0]
+        records = []
+        for change in changes:
+            value, now_ms = encode_change(change), self._clock.now_ms()
+            records.append(Record(topic, 0, self._count, now_ms, b"", value, ()))
+            self._count += 1
+        outputs = Outputs()
+        await self._service.process(records, outputs)
+        assert outputs.dead == []
+        self.left += outputs.records
+
+    async def append(self, records: Sequence[Outgoing]) -> None:
+        self.left += records
+
+
+def writing(changes: ChangesAtOnce, clock: Clock, folder: Path) -> Writing:
+    return Writing(
+        site="cloud",
+        tenant_id=DEFAULT_TENANT_ID,
+        changes=changes,
+        writer=changes,
+        stamps=Stamps(clock.now_ms),
+        limits=LimitSettings(),
+        edges=ListedEdges(folder / "edges.json"),
+    )
+
+
 @dataclass(frozen=True)
 class Site:
     store: Store
+    changes: ChangesAtOnce
     clock: ManualClock
     auth: OpenedAuth
     app: Any

@@ -11,7 +11,7 @@ from edgeferry.core.ids import MessageIds
 from edgeferry.core.message import RuleMessage
 from edgeferry.core.record import Outgoing
 from edgeferry.gateway.context import GatewayContext
-from edgeferry.gateway.devices import Device, Devices
+from edgeferry.gateway.devices import Device
 from edgeferry.gateway.metrics import Transport
 from edgeferry.gateway.ports import DevicePorts
 from edgeferry.log.change_codec import decode_change
@@ -103,19 +103,36 @@ class CountedMetrics:
         self.retries += 1
 
 
-class FixedDevices(Devices):
-    """Devices that no file holds."""
+class FixedDevices:
+    """Devices that are known from the start."""
 
     def __init__(self, *devices: Device) -> None:
-        super().__init__(None)
-        self._take(devices)
+        self.problem = ""
+        self.forgotten: list[str] = []
+        self._changed = False
+        self.replace(*devices)
         self._changed = False
 
+    def __len__(self) -> int:
+        return len(self._by_token)
+
     def replace(self, *devices: Device) -> None:
-        self._take(devices)
+        self._by_token = {device.token: device for device in devices}
         self._changed = True
 
-    def refresh(self) -> bool:
+    def find(self, token: str) -> Device | None:
+        return self._by_token.get(token)
+
+    async def look(self, token: str) -> Device | None:
+        return self.find(token)
+
+    def forget(self, device_id: str) -> None:
+        self.forgotten.append(device_id)
+
+    def forget_all(self) -> None:
+        self.forgotten.append("all")
+
+    async def refresh(self) -> bool:
         changed, self._changed = self._changed, False
         return changed
 
@@ -123,7 +140,7 @@ class FixedDevices(Devices):
 def make_context(
     log: MemoryLog,
     *,
-    devices: Devices | None = None,
+    devices: FixedDevices | None = None,
     clock: Clock | None = None,
     limits: LimitSettings | None = None,
     metrics: CountedMetrics | None = None,

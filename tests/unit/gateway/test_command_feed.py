@@ -16,7 +16,7 @@ from edgeferry.gateway.device_sessions import DeviceSessions
 from edgeferry.gateway.ports import Command
 from edgeferry.gateway.records import Records
 from edgeferry.log.codec import encode_message
-from tests.unit.gateway.fakes import DEVICE, TENANT, MemoryLog, make_context
+from tests.unit.gateway.fakes import DEVICE, TENANT, FixedDevices, MemoryLog, make_context
 from tests.unit.gateway.links import FakeLink
 
 TOPIC = "edge.device-commands"
@@ -68,7 +68,10 @@ async def test_what_comes_after_the_start_reaches_the_sessions_in_order(
     )
     sessions.add(DEVICE.id, "session", link)
     topic.values.append(message("ATTRIBUTES_UPDATED", '{"before": 1}'))
-    feed = CommandFeed(site="edge", service_id="here", reader=topic, sessions=sessions)
+    devices = FixedDevices()
+    feed = CommandFeed(
+        site="edge", service_id="here", reader=topic, sessions=sessions, devices=devices
+    )
     await feed.start()
     async with asyncio.timeout(5):
         await topic.read_to.wait()
@@ -83,6 +86,7 @@ async def test_what_comes_after_the_start_reaches_the_sessions_in_order(
             '{"method": "m", "params": {"v": 1}}',
             {"requestUUID": "r", "expirationTime": "1900000000000", "oneway": "true"},
         ),
+        message("ENTITY_UPDATED", "{}"),
         message("TO_SERVER_RPC_RESPONSE", "1", call | {"serviceId": "there"}),
         message("TO_SERVER_RPC_RESPONSE", "2", call | {"sessionId": "gone"}),
         message("TO_SERVER_RPC_RESPONSE", "3", call),
@@ -97,3 +101,4 @@ async def test_what_comes_after_the_start_reaches_the_sessions_in_order(
         Command("r", "m", '{"v":1}', 1_900_000_000_000, True)
     ]
     assert link.answers == [(4, "3")]
+    assert len(devices.forgotten) == 1

@@ -28,7 +28,7 @@ def event(action: str = "TIMESERIES_UPDATED", **changed: object) -> CloudEvent:
 
 def messages(of: CloudEvent) -> list[RuleMessage]:
     record = Record("t", 0, 9, 777, b"k", encode_cloud_event(of), HEADERS)
-    made = RuleMessages(site="cloud", tenant_id="tenant", source="edge").of(record, EDGE)
+    made = RuleMessages(site="cloud", tenant_id="tenant", source="edge").of(record, EDGE).records
     assert {outgoing.topic for outgoing in made} <= {"cloud.root"}
     return [decode_message(outgoing.value) for outgoing in made]
 
@@ -76,7 +76,9 @@ def test_a_repeat_makes_the_same_bytes() -> None:
 def test_headers_carry_trace_origin_and_type() -> None:
     value = encode_cloud_event(event(timeseries=[TsPoint(1, {"t": 1})]))
     record = Record("t", 0, 9, 777, b"other", value, HEADERS)
-    (outgoing,) = RuleMessages(site="cloud", tenant_id="tenant", source="edge").of(record, EDGE)
+    (outgoing,) = (
+        RuleMessages(site="cloud", tenant_id="tenant", source="edge").of(record, EDGE).records
+    )
     assert dict(outgoing.headers) == {
         "traceparent": b"00-abc", "origin": EDGE, "type": b"POST_TELEMETRY_REQUEST",
     }  # fmt: skip

@@ -105,6 +105,6 @@ def test_messages_are_the_same_by_either_way(event: CloudEvent) -> None:
 def made(event: CloudEvent) -> object:
     record = Record("t", 0, 0, 5, b"k", encode_cloud_event(event), ())
     try:
-        return RuleMessages(site="cloud", tenant_id="t", source="edge").of(record, b"e")
+        return RuleMessages(site="cloud", tenant_id="t", source="edge").of(record, b"e").records
     except (UnsupportedAction, Undecodable) as error:
         return str(error)

@@ -39,12 +39,20 @@ def event(action: str, **changed: object) -> CloudEvent:
 
 def up(of: CloudEvent, headers: Headers = ()) -> list[Outgoing]:
     record = Record("t", 0, 9, 777, b"k", encode_cloud_event(of), headers)
-    return RuleMessages(site="cloud", tenant_id="tenant", source="edge").of(record, EDGE.encode())
+    return (
+        RuleMessages(site="cloud", tenant_id="tenant", source="edge")
+        .of(record, EDGE.encode())
+        .records
+    )
 
 
 def down(of: CloudEvent, headers: Headers = ()) -> list[Outgoing]:
     record = Record("t", 0, 9, 777, b"k", encode_edge_event(EdgeEvent(EDGE, "", of)), headers)
-    return RuleMessages(site="edge", tenant_id="tenant", source="cloud").of(record, EDGE.encode())
+    return (
+        RuleMessages(site="edge", tenant_id="tenant", source="cloud")
+        .of(record, EDGE.encode())
+        .records
+    )
 
 
 def change(outgoing: list[Outgoing]) -> Change:

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from edgeferry.__main__ import COMMANDS, main
 from edgeferry.core.clock import SystemClock
 from edgeferry.runtime.tls import ensure_dev_authority
+from edgeferry.sync.edges import add_edge
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -40,11 +41,12 @@ def test_a_site_of_this_folder_is_named_by_its_role(
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "data" / "cloud" / "settings.yaml"
     file.parent.mkdir(parents=True)
-    file.write_text(f"role: cloud\nsite: cloud\ndevices_file: {tmp_path}/cloud.json\n")
-    added = run("devices", "add", "pump", "--site", "cloud")
-    assert run("devices", "list", "--settings", str(file)) == added
+    file.write_text(f"role: cloud\nsite: cloud\nsync: {{edges_file: {tmp_path}/edges.json}}\n")
+    added, _ = add_edge(tmp_path / "edges.json", "plant")
+    shown = [{"id": added.id, "name": "plant", "key": added.key}]
+    assert run("edges", "list", "--settings", str(file)) == shown
     monkeypatch.setenv("EDGEFERRY_SETTINGS", "elsewhere.yaml")
-    assert run("devices", "list", "--site", "cloud") == added
+    assert run("edges", "list", "--site", "cloud") == shown
 
     missing = CliRunner().invoke(main, ["devices", "list"])
     assert "elsewhere.yaml does not exist" in missing.stderr
@@ -86,9 +88,7 @@ def test_a_site_that_never_ran_has_no_log(tmp_path: Path) -> None:
 @pytest.fixture
 def edge(tmp_path: Path) -> str:
     file = tmp_path / "settings.yaml"
-    file.write_text(
-        f"role: edge\nsite: edge\ndata: {tmp_path}\ndevices_file: {tmp_path}/devices.json\n"
-    )
+    file.write_text(f"role: edge\nsite: edge\ndata: {tmp_path}\nhttp: {{port: 9}}\n")
     return str(file)
 
 
@@ -98,20 +98,15 @@ def run(*arguments: str) -> object:
     return json.loads(result.stdout)
 
 
-def test_devices_are_added_listed_and_removed(edge: str) -> None:
-    added = run("devices", "add", "pump", "--profile", "pumps", "--settings", edge)
-    assert run("devices", "list", "--settings", edge) == added
-    assert isinstance(added, list)
-    assert (added[0]["name"], added[0]["profile"]) == ("pump", "pumps")
-    run("devices", "remove", "pump", "--settings", edge)
-    assert run("devices", "list", "--settings", edge) == []
-
-
-def test_a_name_that_is_taken_is_an_error_on_stderr(edge: str) -> None:
-    run("devices", "add", "pump", "--settings", edge)
-    result = CliRunner().invoke(main, ["devices", "add", "pump", "--settings", edge])
+def test_devices_of_a_site_that_does_not_run_are_not_to_be_had(edge: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["devices", "list", "--settings", edge])
     assert result.exit_code == 1
-    assert "there is a device named 'pump' in" in result.stderr
+    assert "no administrator's password" in result.stderr
+    (tmp_path / "admin-password").write_text("secret")
+    result = CliRunner().invoke(main, ["devices", "list", "--settings", edge])
+    assert result.exit_code == 1
+    assert "does not answer at http://127.0.0.1:9" in result.stderr
+    assert "start it first" in result.stderr
 
 
 @pytest.fixture

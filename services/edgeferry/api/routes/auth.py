@@ -9,11 +9,9 @@ from starlette.responses import Response
 from edgeferry.api.accounts import Account
 from edgeferry.api.answers import json_answer
 from edgeferry.api.context import ApiContext
+from edgeferry.api.pages import NULL_ID
 from edgeferry.api.routes.documented import TOKEN_WANTED
 from edgeferry.api.tokens import TokenPair
-
-NULL_ID = "13814000-1dd2-11b2-8080-808080808080"
-"""The field's id for "no customer"."""
 
 
 class LoginRequest(BaseModel):
@@ -44,6 +42,12 @@ def routes(context: ApiContext) -> APIRouter:
     @router.post("/token", response_model=TokenAnswer)
     async def refresh(body: RefreshRequest) -> Response:
         return _tokens(context.auth.refresh(body.refreshToken))
+
+    @router.post("/logout", dependencies=TOKEN_WANTED, response_class=Response)
+    async def logout(request: Request) -> Response:
+        """All tokens of the user end, whoever holds them."""
+        context.auth.logout(request.state.account)
+        return Response()
 
     @router.get("/user", dependencies=TOKEN_WANTED)
     async def user(request: Request) -> Response:

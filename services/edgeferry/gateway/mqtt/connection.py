@@ -9,7 +9,7 @@ import logging
 import socket
 from typing import Final, cast
 
-from edgeferry.core.errors import EdgeferryError, InvalidPayload
+from edgeferry.core.errors import EdgeferryError, InvalidPayload, StoreUnavailable
 from edgeferry.gateway.appender import weight
 from edgeferry.gateway.device_api import MOST_IN_FLIGHT
 from edgeferry.gateway.devices import Device
@@ -75,6 +75,7 @@ class Connection(asyncio.Protocol):
         self._down: Downlink | None = None
         self._transport: asyncio.Transport | None = None
         self._held = 0
+        self._asked = False
         self._waiting_publishes = 0
         self._waiting_bytes = 0
         self._opened = self._heard = self._monotonic()
@@ -182,8 +183,33 @@ class Connection(asyncio.Protocol):
         else:
             self._hand_over(batch)
 
+    async def _find_device(self, packet: Connect) -> None:
+        """Nothing more is read until it is known whose token this is."""
+        try:
+            await self._context.devices.look(packet.user_name or "")
+        except StoreUnavailable as error:
+            self.end(Reason.SERVER_UNAVAILABLE, f"devices cannot be looked up: {error}")
+            return
+        if self._ended is not None or self._held & _CLOSED:
+            return
+        self._asked = True
+        try:
+            self._answer(packet)
+        except MqttError as error:
+            self.end(error.reason, str(error))
+        else:
+            self._release(_RESOLVE)
+
+    def _is_known(self, packet: Connect) -> bool:
+        name = packet.user_name
+        return not name or self._context.devices.find(name) is not None
+
     def _answer(self, packet: FromClient) -> None:
         session = self._session
+        if type(packet) is Connect and not (self._asked or self._is_known(packet)):
+            self._hold(_RESOLVE)
+            self._api.spawn(self._find_device(packet))
+            return
         reply = session.receive(packet)
         assert self._transport is not None
         if reply.data:

@@ -1,0 +1,177 @@
+"""Devices and edges as the field's JSON, and changes of them."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import UUID
+
+from edgeferry.api.bodies import bad_request
+from edgeferry.api.context import AdmittedEdge, ApiContext
+from edgeferry.api.errors import ApiError, ErrorCode
+from edgeferry.api.pages import NULL_ID, entity_id
+from edgeferry.core.changes import Change, EntityAction, EntityChange
+from edgeferry.core.ids import derived_id, new_entity_id
+from edgeferry.core.message import EntityType
+from edgeferry.core.store import Credentials, Entity
+
+DEFAULT_TYPE: Final = "default"
+ACCESS_TOKEN: Final = "ACCESS_TOKEN"
+MOST_CHARACTERS: Final = 255
+_LONGEST_TOKEN: Final = 128
+_UUID_EPOCH_100NS: Final = 0x01B21DD213814000
+
+
+class Entities:
+    """Reads entities and wishes changes, of one site."""
+
+    def __init__(self, context: ApiContext) -> None:
+        self._context = context
+        self._store = context.store.entities
+        self._writing = context.writing
+
+    async def known(self, kind: EntityType, id_: str) -> Entity:
+        """Raises ApiError, StoreUnavailable."""
+        found = (await self._store.entities([(kind.value, id_)])).get((kind.value, id_))
+        if found is None or found.deleted:
+            text = f"{kind.value.capitalize()} with id [{id_}] is not found"
+            raise ApiError(404, ErrorCode.NOT_FOUND, text)
+        return found
+
+    def change(
+        self,
+        kind: EntityType,
+        id_: str,
+        action: EntityAction,
+        *,
+        body: Mapping[str, Any] | None = None,
+        edge_id: str = "",
+    ) -> EntityChange:
+        return EntityChange(
+            id=new_entity_id(),
+            tenant_id=self._writing.tenant_id,
+            entity_type=kind,
+            entity_id=id_,
+            action=action,
+            origin=self._writing.origin,
+            created_time=self._context.clock.now_ms(),
+            edge_id=edge_id,
+            body=json.dumps(body) if body is not None else "",
+        )
+
+    async def submit(self, *changes: Change) -> None:
+        """Raises LogUnavailable, NotAppliedYet, RecordTooLarge."""
+        await self._writing.changes.submit(changes)
+
+
+def text_of(body: Mapping[str, Any], name: str, *, wanted: bool = False) -> str:
+    """A text of a body, empty where there is none. Raises ApiError."""
+    value = body.get(name)
+    if value is None and not wanted:
+        return ""
+    if not isinstance(value, str) or len(value) > MOST_CHARACTERS:
+        raise bad_request(f"{name}: a text of at most {MOST_CHARACTERS} characters is wanted")
+    if wanted and not value.strip():
+        raise bad_request(f"{name}: should be specified")
+    if not value.isprintable():
+        raise bad_request(f"{name}: printable text is wanted")
+    return value
+
+
+def saved_body(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept of an entity's JSON. Raises ApiError."""
+    info = body.get("additionalInfo")
+    if info is not None and not isinstance(info, dict):
+        raise bad_request("additionalInfo: an object is wanted")
+    return {
+        "name": text_of(body, "name", wanted=True),
+        "type": text_of(body, "type") or DEFAULT_TYPE,
+        "label": text_of(body, "label"),
+        "additionalInfo": info or {},
+    }
+
+
+def id_of(body: Mapping[str, Any], name: str = "id") -> str:
+    """Of ``{"id": {"entityType", "id"}}``; empty where there is none. Raises ApiError."""
+    given = body.get(name)
+    if isinstance(given, dict):
+        given = given.get("id")
+    if given is None:
+        return ""
+    try:
+        return str(UUID(given))
+    except (ValueError, TypeError, AttributeError):
+        raise bad_request(f"{name}: a UUID is wanted") from None
+
+
+def access_token(token: str) -> str:
+    """Raises ApiError."""
+    plain = token.isascii() and token.isprintable() and " " not in token and "/" not in token
+    if not plain or not 0 < len(token) <= _LONGEST_TOKEN:
+        raise bad_request(
+            f"an access token has at most {_LONGEST_TOKEN} printable characters without spaces "
+            "and '/'"
+        )
+    return token
+
+
+def token_credentials(token: str) -> dict[str, Any]:
+    return {"credentialsType": ACCESS_TOKEN, "credentialsId": token, "credentialsValue": None}
+
+
+def device_shown(entity: Entity) -> dict[str, Any]:
+    return {
+        "id": entity_id("DEVICE", entity.entity_id),
+        "createdTime": entity.created_time,
+        "tenantId": entity_id("TENANT", entity.tenant_id),
+        "customerId": entity_id("CUSTOMER", NULL_ID),
+        "name": entity.name,
+        "type": entity.profile or DEFAULT_TYPE,
+        "label": entity.label or None,
+        "deviceProfileId": None,
+        "firmwareId": None,
+        "softwareId": None,
+        "deviceData": None,
+        "additionalInfo": json.loads(entity.additional_info),
+        "version": entity.version,
+    }
+
+
+def device_info_shown(entity: Entity) -> dict[str, Any]:
+    return {
+        **device_shown(entity),
+        "customerTitle": None,
+        "customerIsPublic": False,
+        "deviceProfileName": entity.profile or DEFAULT_TYPE,
+    }
+
+
+def credentials_shown(entity: Entity, credentials: Credentials) -> dict[str, Any]:
+    body = json.loads(credentials.body)
+    return {
+        "id": {"id": derived_id(entity.entity_id, "credentials", 0)},
+        "createdTime": entity.created_time,
+        "deviceId": entity_id("DEVICE", entity.entity_id),
+        "credentialsType": body.get("credentialsType"),
+        "credentialsId": body.get("credentialsId"),
+        "credentialsValue": body.get("credentialsValue"),
+        "version": credentials.version,
+    }
+
+
+def edge_shown(edge: AdmittedEdge, entity: Entity | None, tenant_id: str) -> dict[str, Any]:
+    """``secret`` is shown once, when the edge is made."""
+    made_ms = (UUID(edge.id).time - _UUID_EPOCH_100NS) // 10_000
+    return {
+        "id": entity_id("EDGE", edge.id),
+        "createdTime": made_ms,
+        "tenantId": entity_id("TENANT", tenant_id),
+        "customerId": entity_id("CUSTOMER", NULL_ID),
+        "rootRuleChainId": None,
+        "name": edge.name,
+        "type": entity.profile if entity and entity.profile else DEFAULT_TYPE,
+        "label": entity.label if entity and entity.label else None,
+        "routingKey": edge.key,
+        "secret": edge.secret or None,
+        "version": entity.version if entity else 0,
+        "additionalInfo": json.loads(entity.additional_info) if entity else {},
+    }

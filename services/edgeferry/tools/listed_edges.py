@@ -1,0 +1,25 @@
+"""The Cloud's file of edges, for the REST interface."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeferry.api.context import AdmittedEdge
+from edgeferry.sync.edges import Edges, add_edge, remove_edge
+
+
+class ListedEdges:
+    """``api.context.AdmittedEdges``."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._edges = Edges(file)
+
+    def all(self) -> Sequence[AdmittedEdge]:
+        return [AdmittedEdge(edge.id, edge.name, edge.key) for edge in self._edges.all()]
+
+    def add(self, name: str) -> AdmittedEdge:
+        edge, secret = add_edge(self._file, name)
+        return AdmittedEdge(edge.id, edge.name, edge.key, secret)
+
+    def remove(self, name: str) -> None:
+        remove_edge(self._file, name)

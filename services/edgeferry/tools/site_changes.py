@@ -1,0 +1,75 @@
+"""A site's owner of changes, and how the other services of its processes reach it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeferry.attributes.client import ByPolling, InProcess, SubmittedChanges, Waiting
+from edgeferry.attributes.commands import Commands
+from edgeferry.attributes.entities import Entities
+from edgeferry.attributes.facts import Here
+from edgeferry.attributes.notifier import Applied
+from edgeferry.attributes.processor import AttributesService
+from edgeferry.core.changes import CLOUD_ORIGIN, Changes, edge_origin
+from edgeferry.core.clock import Clock
+from edgeferry.core.message import EntityType
+from edgeferry.core.record import LogWriter
+from edgeferry.core.store import EntityStore, Store
+from edgeferry.runtime.settings import Settings
+from edgeferry.sync.edges import Edges
+
+
+def here_of(settings: Settings) -> Here:
+    """An Edge is known by its routing key from its first start on; its id only the Cloud
+    knows, until they have spoken."""
+    cloud = settings.role == "cloud"
+    return Here(settings.site, CLOUD_ORIGIN if cloud else edge_origin(settings.sync.edge_key))
+
+
+def waiting_for(store: Store, clock: Clock, applied: Applied | None) -> Waiting:
+    """``applied``: of the service that runs in this process alone; None where it runs, also,
+    in others."""
+    if applied is not None:
+        return InProcess(applied)
+    return ByPolling(
+        attributes=store.attributes, entities=store.entities, rpcs=store.rpcs, clock=clock
+    )
+
+
+def changes_of(here: Here, writer: LogWriter, waiting: Waiting) -> Changes:
+    return SubmittedChanges(site=here.site, writer=writer, waiting=waiting)
+
+
+def attributes_service(
+    here: Here, store: Store, clock: Clock, applied: Applied
+) -> AttributesService:
+    return AttributesService(
+        here=here,
+        attributes=store.attributes,
+        entities=Entities(
+            here=here,
+            store=store.entities,
+            attributes=store.attributes,
+            timeseries=store.timeseries,
+        ),
+        commands=Commands(here=here, store=store.rpcs),
+        applied=applied,
+        clock=clock,
+    )
+
+
+class RelatedEdges:
+    """``core.node.EdgesPort``. ``edges_file``: the Cloud's list, all of one tenant."""
+
+    def __init__(self, entities: EntityStore, edges_file: Path | None) -> None:
+        self._entities = entities
+        self._edges = Edges(edges_file) if edges_file is not None else None
+
+    async def related(self, entities: Sequence[tuple[str, str]]) -> Sequence[Sequence[str]]:
+        """Raises StoreUnavailable."""
+        found = await self._entities.edges_of(list(dict.fromkeys(entities)))
+        return [
+            self._all() if key[0] == EntityType.TENANT else found.get(key, ()) for key in entities
+        ]
+
+    def _all(self) -> Sequence[str]:
+        return [edge.id for edge in self._edges.all()] if self._edges is not None else ()

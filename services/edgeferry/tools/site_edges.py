@@ -1,0 +1,33 @@
+"""How far the lanes of every edge are, as the Cloud's sync shows it."""
+
+from dataclasses import asdict
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from edgeferry.core.errors import InvalidSettings, StoreUnavailable
+from edgeferry.runtime.read_access import may_read
+from edgeferry.sync.cloud import CloudSync
+
+
+def edges_route(sync: CloudSync, read_token: str) -> Route:
+    """GET /edges, for whom /metrics is: connected or not; of each lane up made, received,
+    acked; of each lane down made, sent, acked, depth and the age of the oldest (ms)."""
+
+    async def show(request: Request) -> Response:
+        if not may_read(request, read_token):
+            return PlainTextResponse(
+                "Not from this machine: give the read token (setting api.read_token) as Bearer.",
+                401,
+                {"WWW-Authenticate": "Bearer"},
+            )
+        try:
+            edges = await sync.edges()
+        except (StoreUnavailable, InvalidSettings) as error:
+            return PlainTextResponse(str(error), 503, {"Retry-After": "2"})
+        rows = [asdict(edge) for edge in edges]
+        return Response(orjson.dumps({"edges": rows}), media_type="application/json")
+
+    return Route("/edges", show)

@@ -1,0 +1,158 @@
+"""What the services of one process share, built once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+
+from edgeferry.attributes.client import AttributesByChanges
+from edgeferry.attributes.facts import Here
+from edgeferry.attributes.notifier import Applied
+from edgeferry.core.admission import Admission
+from edgeferry.core.chain import Chain
+from edgeferry.core.changes import Changes
+from edgeferry.core.clock import Clock, Stamps, SystemClock
+from edgeferry.core.errors import InvalidSettings
+from edgeferry.core.store import Store
+from edgeferry.log.open import open_log
+from edgeferry.log.port import Log
+from edgeferry.rules.loader import load_chain
+from edgeferry.rules.processor import RuleSite, rule_processors
+from edgeferry.rules.registry import NODES
+from edgeferry.runtime.health import HealthBoard
+from edgeferry.runtime.metrics import Metrics
+from edgeferry.runtime.service import Service
+from edgeferry.runtime.settings import Settings
+from edgeferry.store import open_store
+from edgeferry.streams.open import open_transport
+from edgeferry.streams.processor import Processor
+from edgeferry.streams.runner import Runner
+from edgeferry.streams.worker import Environment
+from edgeferry.sync.inbox import Received
+from edgeferry.tools.options import load_root_chain
+from edgeferry.tools.site_changes import (
+    RelatedEdges,
+    attributes_service,
+    changes_of,
+    here_of,
+    waiting_for,
+)
+from edgeferry.tools.site_parts import LogPart, StorePart
+from edgeferry.tools.site_wanted import ALL_NODES, Wanted
+from edgeferry.tools.topics import wanted_topics
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the services of one process share, built once."""
+
+    settings: Settings
+    chain: Chain
+    is_root: bool
+    clock: Clock
+    registry: CollectorRegistry
+    metrics: Metrics
+    log: Log
+    store: Store
+    board: HealthBoard
+    slot: str | None
+    admission: Admission
+    here: Here
+    applied: Applied
+    changes: Changes
+    stamps: Stamps
+
+    @property
+    def site(self) -> str:
+        return self.settings.site
+
+    def rule_processors(self, nodes: tuple[str, ...]) -> list[Processor]:
+        """Raises InvalidSettings for a node that the chain has not."""
+        unknown = sorted(set(nodes) - {ALL_NODES} - set(self.chain.nodes))
+        if unknown:
+            raise InvalidSettings(
+                f"chain {self.chain.name} has no node {', '.join(unknown)}; "
+                f"it has {', '.join(self.chain.nodes)}"
+            )
+        site = RuleSite(
+            site=self.site,
+            ports={
+                "timeseries": self.store.timeseries,
+                "attributes": AttributesByChanges(
+                    changes=self.changes,
+                    attributes=self.store.attributes,
+                    tenant_id=self.settings.tenant_id,
+                    origin=self.here.origin,
+                ),
+                "edges": RelatedEdges(self.store.entities, self.settings.sync.edges_file),
+            },
+            max_record_bytes=self.log.writer.max_record_bytes,
+            ended=self.metrics.ended,
+        )
+        chosen = None if ALL_NODES in nodes else nodes
+        return rule_processors(self.chain, NODES, site, root=self.is_root, nodes=chosen)
+
+    def runner(self, processors: Sequence[Processor]) -> Runner:
+        transport, transactions = open_transport(self.log, self.slot)
+        environment = Environment(
+            site=self.site, writer=self.log.writer, clock=self.clock, transactions=transactions
+        )
+        return Runner(processors, transport, environment, self.metrics)
+
+    def processors(self, wanted: Wanted) -> list[Processor]:
+        """Those that both ends have. Raises InvalidSettings."""
+        processors = self.rule_processors(wanted.nodes) if wanted.nodes else []
+        if wanted.attributes:
+            owner = attributes_service(self.here, self.store, self.clock, self.applied)
+            processors.append(owner)
+        return processors
+
+    def received(self) -> Received:
+        return Received(
+            site=self.site,
+            reader=self.log.reader,
+            positions=self.store.positions,
+            clock=self.clock,
+            dead_lettered=lambda lane: self.metrics.lane(lane).dead(1),
+        )
+
+    def log_and_store(self) -> list[Service]:
+        own = self.settings.log.kind == "sqlite"
+        log = LogPart(self.log, wanted_topics(self.settings) if own else ())
+        return [StorePart(self.store), log]
+
+
+def share(settings: Settings, wanted: Wanted, board: HealthBoard, slot: str | None) -> Shared:
+    """Raises InvalidChain."""
+    root = load_root_chain(settings)
+    chain = load_chain(wanted.chain, settings.role) if wanted.chain else root
+    clock = SystemClock()
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    log = open_log(settings=settings.log, data=settings.data, clock=clock)
+    store = open_store(
+        settings=settings.store,
+        data=settings.data,
+        clock=clock,
+        metrics=metrics.store(settings.store.kind),
+    )
+    here, applied = here_of(settings), Applied()
+    # a log of our own has its owner of changes in this process, and nowhere else
+    alone = applied if settings.log.kind == "sqlite" else None
+    return Shared(
+        settings=settings,
+        chain=chain,
+        is_root=chain.name == root.name,
+        clock=clock,
+        registry=registry,
+        metrics=metrics,
+        log=log,
+        store=store,
+        board=board,
+        slot=slot,
+        admission=Admission(),
+        here=here,
+        applied=applied,
+        stamps=Stamps(clock.now_ms),
+        changes=changes_of(here, log.writer, waiting_for(store, clock, alone)),
+    )
