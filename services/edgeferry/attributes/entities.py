@@ -18,6 +18,7 @@ from edgeferry.core.events import CloudEvent, EdgeEvent
 from edgeferry.core.ids import derived_id
 from edgeferry.core.kv import Scope, TsPoint
 from edgeferry.core.message import DataType, EntityType, RuleMessage
+from edgeferry.core.message_type import MessageType
 from edgeferry.core.store import (
     AttributesStore,
     Credentials,
@@ -73,6 +74,10 @@ class Entities:
                 await self._save(change, key, now_ms, out)
             case EntityAction.CREDENTIALS:
                 await self._credentials(change, key, now_ms, out)
+            case EntityAction.ASSIGNED if self._here.edge_id:
+                await self._come(change, key, out)
+            case EntityAction.UNASSIGNED if self._here.edge_id:
+                await self._leave(change, key, out)
             case EntityAction.ASSIGNED:
                 await self._store.assign(key, _edge(change))
                 await self._snapshot(change, key, "ASSIGNED_TO_EDGE", out)
@@ -112,9 +117,63 @@ class Entities:
         else:
             edges = [*edges, *await self._own_by_origin(change, key)]
         action = "DELETED" if deleted else "ADDED" if created else "UPDATED"
+        await self._received_credentials(change, key, body)
+        self._commands(change, key, out)
         await self._to_sites(change, key, action, edges, out)
         type_ = "ENTITY_DELETED" if deleted else "ENTITY_CREATED" if created else "ENTITY_UPDATED"
         await self._announce(change, key, type_, out)
+
+    async def _come(self, change: EntityChange, key: EntityKey, out: Consequences) -> None:
+        """At an Edge: the Cloud gave it the entity, whether it had it before or not."""
+        stands = (await self._store.entities([key])).get(key)
+        body = _object(change.body)
+        version = change.version, change.origin
+        if stands is not None and version < (stands.version, stands.origin):
+            entity = stands._replace(deleted=False, event_id=change.id)
+        else:
+            entity = _entity(change, body, stands, version)
+        await self._store.save_entities([entity])
+        await self._received_credentials(change, key, body)
+        self._commands(change, key, out)
+        await self._announce(change, key, "ENTITY_ASSIGNED_TO_EDGE", out)
+
+    async def _leave(self, change: EntityChange, key: EntityKey, out: Consequences) -> None:
+        """At an Edge: the entity is another's now. Its values stay until it comes again."""
+        stands = (await self._store.entities([key])).get(key)
+        if stands is None:
+            return
+        await self._announce(change, key, "ENTITY_UNASSIGNED_FROM_EDGE", out)
+        await self._store.save_entities([stands._replace(deleted=True, event_id=change.id)])
+        self._commands(change, key, out)
+
+    async def _received_credentials(
+        self, change: EntityChange, key: EntityKey, body: dict[str, Any]
+    ) -> None:
+        """Those that came with an entity."""
+        inner, version = body.get("credentials"), body.get("credentialsVersion")
+        if isinstance(inner, dict) and type(version) is int and 0 < version < 2**63:
+            text = json.dumps(inner, ensure_ascii=False)
+            await self._store.save_credentials(
+                Credentials(*key, text, version, change.origin, change.id)
+            )
+
+    def _commands(self, change: EntityChange, key: EntityKey, out: Consequences) -> None:
+        """Tells the gateways that what they know of a device is old."""
+        if key[0] == EntityType.DEVICE:
+            out.commands.append(
+                RuleMessage(
+                    derived_id(change.id, MAKER, 4),
+                    change.tenant_id,
+                    change.created_time,
+                    change.created_time * MICROS_PER_MS,
+                    [],
+                    MessageType.ENTITY_UPDATED,
+                    *key,
+                    {},
+                    DataType.JSON,
+                    "{}",
+                )
+            )
 
     async def _own_by_origin(self, change: EntityChange, key: EntityKey) -> Sequence[str]:
         """What an edge has made is assigned to it."""
@@ -127,11 +186,13 @@ class Entities:
     async def _credentials(
         self, change: EntityChange, key: EntityKey, now_ms: int, out: Consequences
     ) -> None:
-        _object(change.body)
+        inner = _object(change.body).get("credentials")
+        text = json.dumps(inner, ensure_ascii=False) if isinstance(inner, dict) else change.body
         version = self._version(change, await self._store.credentials(key), now_ms)
         if version is None:
             return
-        await self._store.save_credentials(Credentials(*key, change.body, *version, change.id))
+        await self._store.save_credentials(Credentials(*key, text, *version, change.id))
+        self._commands(change, key, out)
         edges = (await self.facts([key]))[key].edges
         await self._to_sites(change, key, "CREDENTIALS_UPDATED", edges, out)
 
