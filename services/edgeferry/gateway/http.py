@@ -45,15 +45,19 @@ def _routes(gateway: Gateway, name: str, lane: Lane, make: MakeRecords) -> list[
         return await _post(gateway, request, lane, make)
 
     path = f"/api/v1/{{token}}/{name}"
-    return [Route(path, post, methods=["POST"], name=f"device_{name}"), Route(path, _PostOnly())]
+    others = _OtherMethods("GET, POST" if name == "attributes" else "POST")
+    return [Route(path, post, methods=["POST"], name=f"device_{name}"), Route(path, others)]
 
 
-class _PostOnly:
+class _OtherMethods:
     """Being no function, it gets every method."""
 
+    def __init__(self, allowed: str) -> None:
+        self._allowed = allowed
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        text = "POST is wanted here: nothing can be read by a device's token."
-        answer = PlainTextResponse(text, 405, {"Allow": "POST"})
+        text = f"{self._allowed} is wanted here: nothing else goes by a device's token."
+        answer = PlainTextResponse(text, 405, {"Allow": self._allowed})
         await answer(scope, receive, send)
 
 

@@ -56,9 +56,7 @@ class Site:
 
 
 @pytest_asyncio.fixture
-async def site(
-    kafka: str, topic_admin: KafkaTopics, topic_prefix: str
-) -> AsyncIterator[Site]:
+async def site(kafka: str, topic_admin: KafkaTopics, topic_prefix: str) -> AsyncIterator[Site]:
     topics = [t for t in site_topics(topic_prefix, "edge") if t.name.endswith("dead-letters")]
     await topic_admin.ensure([*topics, *chain_topics([root_topic(topic_prefix)])])
     device = Device("pump-1", new_entity_id(), "pump", new_token())

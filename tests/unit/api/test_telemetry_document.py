@@ -60,7 +60,7 @@ async def test_a_delete_names_its_parameters_with_their_defaults(document: Any) 
 @pytest.mark.asyncio
 async def test_answers_have_the_shapes_and_codes_they_have(document: Any) -> None:
     of_telemetry = [path for path in document["paths"] if path.startswith(PREFIX)]
-    assert len(of_telemetry) == 8
+    assert len(of_telemetry) == 12
     for path in of_telemetry:
         for operation in document["paths"][path].values():
             responses = operation["responses"]

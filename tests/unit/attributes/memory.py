@@ -27,8 +27,10 @@ from edgeferry.core.store import (
     Decision,
     Entity,
     EntityKey,
+    EntityStore,
     PastDecision,
     Rpc,
+    RpcStore,
     TimeseriesStore,
     VersionedAttribute,
 )
@@ -194,11 +196,11 @@ class Site:
             attributes=cast(AttributesStore, self.attributes),
             entities=Entities(
                 here=self.here,
-                store=self.entities,
+                store=cast(EntityStore, self.entities),
                 attributes=cast(AttributesStore, self.attributes),
                 timeseries=cast(TimeseriesStore, self.timeseries),
             ),
-            commands=Commands(here=self.here, store=self.rpcs),
+            commands=Commands(here=self.here, store=cast(RpcStore, self.rpcs)),
             applied=self.applied,
             clock=self.clock,
         )

@@ -95,7 +95,7 @@ def test_a_good_file_becomes_a_chain() -> None:
         ),
         ("{type: log}", "{type: log, title: 5}", "nodes.log.title: expected text up to 255 long"),
         ("{type: log}", "{type: log, config: 5}", "nodes.log.config: expected options, got 5"),
-        ("{type: log}", "{type: push_to_edge}", "nodes.log.type: unknown node type"),
+        ("{type: log}", "{type: push_to_moon}", "nodes.log.type: unknown node type"),
         (
             "default_ttl: 60",
             "default_ttl: x",

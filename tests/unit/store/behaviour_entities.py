@@ -54,6 +54,8 @@ class EntityBehaviour:
         assert await named(tenant, DEVICE, "Same") == first
         assert await named(tenant, DEVICE, "SAME") is None
         assert await named(tenant, "ASSET", "Same") is None
+        for impossible in ("", "\ud800", "x" * 40_000):
+            assert await named(tenant, DEVICE, impossible) is None
         assert await named(new_entity_id(), DEVICE, "Same") is None
         renamed = first._replace(name="other", version=2)
         await bench.store.entities.save_entities([renamed])
@@ -108,6 +110,7 @@ class EntityBehaviour:
         assert await store.page(tenant, DEVICE, 10, 0, text="öL") == ([two, one], 2)
         assert await store.page(tenant, DEVICE, 10, 0, text="0%") == ([one], 1)
         assert await store.page(tenant, DEVICE, 10, 0, text="_") == ([two], 1)
+        assert await store.page(tenant, DEVICE, 10, 0, text="\ud800") == ([], 0)
         assert await store.page(tenant, DEVICE, 10, 0, text="öl", profile="pump") == ([one], 1)
         assert await store.profiles(tenant, DEVICE) == ["pump", "valve"]
 
