@@ -15,7 +15,7 @@ from edgeferry.store.cassandra_session import CassandraSession
 from edgeferry.store.cassandra_statements import insert_cql
 from edgeferry.store.seal import Seal
 from edgeferry.store.side_by_side import side_by_side
-from edgeferry.store.values import check_row, key_bytes
+from edgeferry.store.values import check_row, is_storable, key_bytes
 
 _ENTITY = "entity_type = ? AND entity_id = ?"
 _AT = f"{_ENTITY} AND edge_id = ?"
@@ -106,6 +106,8 @@ class CassandraEntities:
         await self._session.rows(self._save, (*entity, now))
 
     async def named(self, tenant_id: str, entity_type: str, name: str) -> Entity | None:
+        if not is_storable(name):
+            return None
         rows = await self._session.rows(self._same_name, (tenant_id, entity_type, name))
         rows.sort(key=lambda row: (_Named(*row).created_time, _Named(*row).entity_id))
         for entity in await self._of(entity_type, [_Named(*row).entity_id for row in rows]):

@@ -5,6 +5,7 @@ The key is a file of the data folder, private to its owner. All processes of a s
 same one: where they run on several machines, the file is copied to each.
 """
 
+import errno
 import hmac
 import os
 import secrets
@@ -32,13 +33,15 @@ class Seal:
 
     def open(self, *, make: bool = True) -> None:
         """Read the key; the first time, make it. Raises StoreUnusable when there is no using
-        it. Without ``make`` a key that is missing is missed by whoever needs it."""
+        it, StoreUnavailable when the disk is full. Without ``make`` a key that is missing is missed by whoever needs it."""
         try:
             key = self._read()
             if key is None and make:
                 self._make()
                 key = self._read()
         except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StoreUnavailable(f"{self._path}: {error}: free space on its disk") from None
             raise StoreUnusable(
                 f"the key of the credentials {self._path} cannot be used ({error}): restore it "
                 "from a backup, with its permissions"

@@ -8,7 +8,7 @@ from edgeferry.core.store import Credentials, Entity, EntityKey, EntityOrder
 from edgeferry.store.seal import Seal
 from edgeferry.store.sqlite_reader import SqliteReader
 from edgeferry.store.sqlite_writer import Cell, Execute, SqliteWriter
-from edgeferry.store.values import check_row, key_bytes, token_of
+from edgeferry.store.values import check_row, is_storable, key_bytes, token_of
 
 _ENTITY = """entity_type, entity_id, tenant_id, name, profile, created_time, version, origin, label,
     additional_info, event_id, deleted"""
@@ -98,6 +98,8 @@ class SqliteEntities:
             )
 
     async def named(self, tenant_id: str, entity_type: str, name: str) -> Entity | None:
+        if not is_storable(name):
+            return None
         cells = (tenant_id, entity_type, name.casefold(), name)
         rows = await self._reader.rows(_NAMED, cells)
         return _entity(rows[0]) if rows else None
@@ -135,6 +137,8 @@ class SqliteEntities:
     ) -> tuple[Sequence[Entity], int]:
         where = f"FROM known_entities WHERE deleted = 0 AND {where}"
         if text:
+            if not is_storable(text):
+                return [], 0
             where, cells = where + _WITH_TEXT, [*cells, text.casefold()]
         rows = await self._reader.rows(
             f"SELECT json_group_array({_SHOWN}) FROM "

@@ -162,6 +162,15 @@ _KEYS = ("entity_type", "entity_id", "rpc_id", "device_id")
 _LONG_TEXTS = ("additional_info", "body", "request", "answer")
 
 
+def is_storable(text: str) -> bool:
+    """What is not, no store has."""
+    try:
+        text_bytes(text, MAX_KEY_BYTES)
+    except Unstorable:
+        return False
+    return True
+
+
 def token_of(credentials: Credentials) -> str:
     """Empty when they have none."""
     body = json.loads(credentials.body)

@@ -74,9 +74,11 @@ class EdgeEventBehaviour:
         queue, edge = bench.store.edge_events, new_entity_id()
         await queue.append([row(edge, offset) for offset in range(4)])
         before_ms = (await queue.read(edge, LANE, 0, 1_000))[0].queued_ms
-        assert await queue.expire(before_ms, 3) == 1
+        others = sum([one.end - one.start for one in await queue.heads()]) - 4
+        gone = await queue.expire(before_ms, 3)
+        assert gone in range(1, 2 + others)
         assert await queue.ends(edge, LANE) == QueueEnds(1, 4)
-        assert await queue.expire(before_ms + 1, 3) == 3
+        assert await queue.expire(before_ms + 1, 3) == 4 + others - gone
         assert await queue.ends(edge, LANE) == QueueEnds(4, 4)
 
     @pytest.mark.asyncio
