@@ -20,6 +20,7 @@ from edgeferry.log.topics import TopicSettings, chain_topics
 from edgeferry.runtime.settings import Settings, load_settings
 from edgeferry.store.cassandra_probe import filled_tables
 from edgeferry.store.open import open_store
+from edgeferry.store.seal import Seal
 from edgeferry.store.sqlite import FILE as STORE_FILE
 from edgeferry.store.sqlite_rows import SqliteRows
 from edgeferry.tools.data_folder import write_whole
@@ -201,7 +202,8 @@ class Mover:
         return moved
 
     def _rows(self) -> SqliteRows:
-        return SqliteRows(self._settings.data / STORE_FILE)
+        key = self._settings.store.credentials_key_file
+        return SqliteRows(self._settings.data / STORE_FILE, Seal(key) if key else None)
 
     async def _move(self, plan: Plan, log: SqliteLog | None, store: Store) -> Moved:
         moved = Moved(plan.site)

@@ -17,6 +17,7 @@ from edgeferry.gateway.context import GatewayContext
 from edgeferry.gateway.http import http_routes
 from edgeferry.gateway.known_devices import KnownDevices
 from edgeferry.gateway.metrics import PrometheusGatewayMetrics
+from edgeferry.gateway.nested_devices import NestedByChanges
 from edgeferry.gateway.ports import DevicePorts
 from edgeferry.gateway.secure import SecureListener, secure_listener
 from edgeferry.gateway.server import Gateway
@@ -111,7 +112,15 @@ def _gateway_context(shared: Shared) -> GatewayContext:
         admission=shared.admission,
         rates=settings.limits,
         ports=DevicePorts(
-            attributes=shared.store.attributes, commands=KeptCommands(shared.store.rpcs)
+            attributes=shared.store.attributes,
+            commands=KeptCommands(shared.store.rpcs),
+            nested=NestedByChanges(
+                entities=shared.store.entities,
+                changes=shared.changes,
+                tenant_id=settings.tenant_id,
+                origin=shared.here.origin,
+                clock=shared.clock,
+            ),
         ),
         origin=shared.here.origin,
     )

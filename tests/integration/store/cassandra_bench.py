@@ -11,6 +11,7 @@ from edgeferry.core.store import Store
 from edgeferry.runtime.settings import CassandraSettings
 from edgeferry.store.cassandra import CassandraStore
 from edgeferry.store.cassandra_session import Tuning
+from edgeferry.store.seal import KEY_FILE, Seal
 from tests.integration.store.waiting import until
 from tests.unit.store.bench import DEVICE, T, all_history, write
 
@@ -59,7 +60,7 @@ class CassandraBench:
     def _make(self) -> Store:
         return CassandraStore(
             settings=self.settings,
-            folder=self._folder,
+            seal=Seal(self._folder / KEY_FILE),
             clock=self.clock,
             metrics=self.metrics,
             tuning=self._tuning,

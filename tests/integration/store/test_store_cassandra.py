@@ -17,9 +17,9 @@ from tests.unit.store.bench import any_order
 
 @pytest_asyncio.fixture
 async def bench(
-    shared_settings: CassandraSettings, cql: Session, tmp_path: Path
+    shared_settings: CassandraSettings, cql: Session, key_folder: Path
 ) -> AsyncIterator[CassandraBench]:
-    made = CassandraBench(shared_settings, cql, tmp_path)
+    made = CassandraBench(shared_settings, cql, key_folder)
     await made.store.start()
     yield made
     await made.store.stop()

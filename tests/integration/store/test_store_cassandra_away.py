@@ -19,6 +19,7 @@ from edgeferry.runtime.settings import CassandraSettings
 from edgeferry.store.cassandra import CassandraStore
 from edgeferry.store.cassandra_session import Tuning
 from edgeferry.store.metrics import NoMetrics
+from edgeferry.store.seal import KEY_FILE, Seal
 from edgeferry.tools.servers import LocalServer, LocalServers, ServerOptions
 from tests.integration.store.waiting import DEADLINE_SECONDS, until
 from tests.unit.store.bench import DEVICE, STAMP, T, all_history, write
@@ -99,7 +100,7 @@ async def test_a_killed_or_frozen_server_is_used_again_when_it_returns(
     settings = CassandraSettings(contact_points=(server.address,), keyspace="away")
     store = CassandraStore(
         settings=settings,
-        folder=tmp_path,
+        seal=Seal(tmp_path / KEY_FILE),
         clock=SystemClock(),
         metrics=NoMetrics(),
         tuning=Tuning(request_seconds=2.0),

@@ -27,6 +27,7 @@ from edgeferry.store.cassandra_rows import VALUE_COLUMNS, RawRowsHandler, batch_
 from edgeferry.store.cassandra_session import CassandraSession, Tuning
 from edgeferry.store.cassandra_statements import WriteStatements, insert_cql
 from edgeferry.store.partitions import windows
+from edgeferry.store.seal import KEY_FILE, Seal
 from tests.integration.store.cassandra_bench import CassandraBench, Counted
 from tests.unit.store.bench import DEVICE, FAR, STAMP, T, all_history, write
 
@@ -35,13 +36,13 @@ Open = Callable[..., Any]
 
 @pytest_asyncio.fixture
 async def open_bench(
-    shared_settings: CassandraSettings, cql: Session, tmp_path: Path
+    shared_settings: CassandraSettings, cql: Session, key_folder: Path
 ) -> AsyncIterator[Open]:
     opened: list[CassandraBench] = []
 
     async def make(tuning: Tuning | None = None, **changes: Any) -> CassandraBench:
         settings = shared_settings.model_copy(update=changes)
-        bench = CassandraBench(settings, cql, tmp_path, tuning)
+        bench = CassandraBench(settings, cql, key_folder, tuning)
         opened.append(bench)
         await bench.store.start()
         return bench
@@ -234,11 +235,11 @@ async def test_a_time_to_live_past_the_server_is_refused_for_good(open_bench: Op
 
 @pytest.mark.asyncio
 async def test_a_server_that_is_not_there_is_named(
-    shared_settings: CassandraSettings, tmp_path: Path
+    shared_settings: CassandraSettings, key_folder: Path
 ) -> None:
     nowhere = shared_settings.model_copy(update={"contact_points": ("127.0.0.1:1",)})
     store = CassandraStore(
-        settings=nowhere, folder=tmp_path, clock=ManualClock(), metrics=Counted()
+        settings=nowhere, seal=Seal(key_folder / KEY_FILE), clock=ManualClock(), metrics=Counted()
     )
     with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1:1"):
         await store.start()
@@ -251,10 +252,12 @@ async def test_a_server_that_is_not_there_is_named(
 
 @pytest.mark.asyncio
 async def test_a_keyspace_that_cannot_be_is_for_the_operator(
-    shared_settings: CassandraSettings, tmp_path: Path
+    shared_settings: CassandraSettings, key_folder: Path
 ) -> None:
     wrong = shared_settings.model_copy(update={"keyspace": "no good name"})
-    store = CassandraStore(settings=wrong, folder=tmp_path, clock=ManualClock(), metrics=Counted())
+    store = CassandraStore(
+        settings=wrong, seal=Seal(key_folder / KEY_FILE), clock=ManualClock(), metrics=Counted()
+    )
     with pytest.raises(StoreUnusable, match="check the settings"):
         await store.start()
     await store.stop()

@@ -3,8 +3,10 @@
 import asyncio
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
+import aiomqtt
 import httpx
 import orjson
 import pytest
@@ -117,3 +119,37 @@ async def test_a_device_made_and_assigned_in_the_cloud_connects_at_the_edge(
         async with asyncio.timeout(60):
             while (await edge.call("POST", "/api/v1/t-new/telemetry", json={"t": 2})).is_success:
                 await asyncio.sleep(0.05)
+
+
+async def test_a_gateway_speaks_for_devices_that_it_made_and_for_no_other(tmp_path: Path) -> None:
+    async with up(tmp_path / "data") as (_, ready), httpx.AsyncClient() as client:
+        cloud = await Rest(ready, "cloud", client).login()
+        edge = await Rest(ready, "edge", client).login()
+        await edge.call("POST", "/api/device", json={"name": "another"})
+        host, _, port = ready["edge"]["mqtt"].rpartition(":")
+        async with aiomqtt.Client(host, int(port), username=cloud.token) as gateway:
+            sent = {"behind": [{"ts": 1_700_000_000_000, "values": {"t": 5}}]}
+            await gateway.publish("v1/gateway/telemetry", orjson.dumps(sent), qos=1)
+        query = {"deviceName": "behind"}
+        async with asyncio.timeout(60):
+            while (await cloud.call("GET", "/api/tenant/devices", params=query)).status_code != 200:
+                await asyncio.sleep(0.05)
+        made = (await cloud.call("GET", "/api/tenant/devices", params=query)).json()
+        path = f"/api/plugins/telemetry/DEVICE/{made['id']['id']}/values/timeseries?keys=t"
+        async with asyncio.timeout(60):
+            while (await cloud.call("GET", path)).json()["t"][0]["value"] != "5":
+                await asyncio.sleep(0.05)
+        other = {"another": [{"ts": 1_700_000_000_000, "values": {"t": 6}}]}
+        barrier = {"behind": [{"ts": 1_700_000_000_001, "values": {"t": 7}}]}
+        for body in (other, barrier):
+            with suppress(aiomqtt.MqttError):  # one that is refused may end the connection
+                async with aiomqtt.Client(host, int(port), username=cloud.token) as gateway:
+                    await gateway.publish("v1/gateway/telemetry", orjson.dumps(body), qos=1)
+        async with asyncio.timeout(60):
+            while (await cloud.call("GET", path)).json()["t"][0]["value"] != "7":
+                await asyncio.sleep(0.05)
+        found = (
+            await edge.call("GET", "/api/tenant/devices", params={"deviceName": "another"})
+        ).json()
+        path = f"/api/plugins/telemetry/DEVICE/{found['id']['id']}/keys/timeseries"
+        assert (await edge.call("GET", path)).json() == []

@@ -24,6 +24,7 @@ PARTS: tuple[tuple[str, ...], ...] = (
     ("rules", "--all"),
     ("sync",),
     ("api",),
+    ("attributes",),
     ("gateway",),
 )
 
@@ -38,7 +39,7 @@ class Split:
         (folder / "secret").write_text(secret)
         self.device: Device = add_device(folder / "devices.json", "pump")
         sync = any_free_port("127.0.0.1")
-        common = {"devices_file": str(folder / "devices.json"), "mqtt": {"port": 0}}
+        common = {"mqtt": {"port": 0}}
         self.cloud = self._write(
             "cloud",
             {
@@ -64,6 +65,7 @@ class Split:
             {
                 **common,
                 "role": "edge",
+                "devices_file": str(folder / "devices.json"),
                 "http": {"port": 0},
                 "sync": {
                     "address": f"127.0.0.1:{sync}",

@@ -55,14 +55,29 @@ async def test_a_tool_beside_the_site_reads_with_its_key(tmp_path: Path) -> None
 @pytest.mark.asyncio
 async def test_another_key_is_told_from_the_right_one(tmp_path: Path) -> None:
     await keep(tmp_path)
+    key = (tmp_path / KEY_FILE).read_text()
     (tmp_path / KEY_FILE).write_text("00" * 32)
     store = store_in(tmp_path)
-    await store.start()
-    assert (tmp_path / KEY_FILE).stat().st_mode & 0o777 == 0o600
-    assert await store.entities.with_token("very secret") is None
     with pytest.raises(StoreUnusable, match="sealed with another key"):
-        await store.entities.credentials(KEY)
+        await store.start()
+    assert (tmp_path / KEY_FILE).stat().st_mode & 0o777 == 0o600
+    (tmp_path / KEY_FILE).write_text(key)
+    await store.start()
+    assert await store.entities.with_token("very secret") == KEY
     await store.stop()
+
+
+@pytest.mark.asyncio
+async def test_a_key_may_come_from_elsewhere(tmp_path: Path) -> None:
+    await keep(tmp_path)
+    elsewhere = (tmp_path / KEY_FILE).rename(tmp_path / "a secret")
+    store = open_store(
+        settings=StoreSettings(credentials_key_file=elsewhere), data=tmp_path, clock=ManualClock(T)
+    )
+    await store.start()
+    assert await store.entities.with_token("very secret") == KEY
+    await store.stop()
+    assert not (tmp_path / KEY_FILE).exists()
 
 
 @pytest.mark.parametrize("text", ["", "00", "no digits", "ä"])
