@@ -70,6 +70,12 @@ class StoreSettings(_Section):
         "sqlite", description="sqlite: a file in the data folder"
     )
     cassandra: CassandraSettings = CassandraSettings()
+    credentials_key_file: Path | None = Field(
+        None,
+        description="with which devices' tokens are found and sealed (64 hexadecimal digits); "
+        "without it credentials.key of the data folder; either is made when it is missing; "
+        "all processes of a site need the same",
+    )
 
 
 class ListenSettings(_Section):

@@ -1,7 +1,6 @@
 """The store on Cassandra: the Cloud's."""
 
 import asyncio
-from pathlib import Path
 
 from edgeferry.core.clock import Clock
 from edgeferry.store.cassandra_attributes import CassandraAttributes
@@ -13,11 +12,11 @@ from edgeferry.store.cassandra_session import CassandraSession, Tuning
 from edgeferry.store.cassandra_timeseries import CassandraTimeseries
 from edgeferry.store.metrics import StoreMetrics
 from edgeferry.store.options import CassandraOptions
-from edgeferry.store.seal import KEY_FILE, Seal
+from edgeferry.store.seal import Seal
 
 
 class CassandraStore:
-    """The port core.store.Store. ``folder`` has the key of the credentials.
+    """The port core.store.Store.
 
     start raises StoreUnavailable (Later), naming the address, when no server answers: the
     caller tries again; StoreUnusable when the key cannot be used."""
@@ -26,7 +25,7 @@ class CassandraStore:
         self,
         *,
         settings: CassandraOptions,
-        folder: Path,
+        seal: Seal,
         clock: Clock,
         metrics: StoreMetrics,
         tuning: Tuning | None = None,
@@ -44,7 +43,7 @@ class CassandraStore:
         )
         self.attributes = CassandraAttributes(session=self._session, clock=clock)
         self.positions = CassandraPositions(session=self._session, clock=clock)
-        self._seal = Seal(folder / KEY_FILE)
+        self._seal = seal
         self.entities = CassandraEntities(session=self._session, clock=clock, seal=self._seal)
         self.rpcs = CassandraRpcs(session=self._session, clock=clock)
         self.edge_events = CassandraEdgeEvents(session=self._session, clock=clock)
@@ -52,6 +51,11 @@ class CassandraStore:
     async def start(self) -> None:
         await asyncio.to_thread(self._seal.open)
         await self._session.start()
+        try:
+            await self.entities.check_key()
+        except BaseException:
+            await self._session.stop()
+            raise
 
     async def stop(self) -> None:
         await self._session.stop()

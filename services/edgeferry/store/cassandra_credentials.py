@@ -46,7 +46,15 @@ class CassandraCredentials:
         self._drop_token = session.query(
             f"DELETE FROM credentials_token_cf {_TIMED} WHERE token_hash = ? AND {_ENTITY}"
         )
+        self._any = session.query(
+            "SELECT entity_type, entity_id, sealed FROM credentials_cf LIMIT 1"
+        )
         self._changing = asyncio.Lock()
+
+    async def check_key(self) -> None:
+        """Raises StoreUnusable when what stands was sealed with another key."""
+        for entity_type, entity_id, sealed in await self._session.rows(self._any, ()):
+            self._seal.reveal((entity_type, entity_id), sealed)
 
     async def _stored(self, key: EntityKey) -> _Stored | None:
         rows = [_Stored(*row) for row in await self._session.rows(self._find, key)]

@@ -158,6 +158,10 @@ class CassandraEntities:
         found = await self.entities([(entity_type, entity_id) for entity_id in ids])
         return [entity for entity in found.values() if not entity.deleted]
 
+    async def check_key(self) -> None:
+        """Raises StoreUnusable when credentials were sealed with another key."""
+        await self._credentials.check_key()
+
     async def credentials(self, key: EntityKey) -> Credentials | None:
         return await self._credentials.get(key)
 

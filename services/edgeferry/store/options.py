@@ -1,5 +1,6 @@
 """What the store wants to know of its settings; runtime.settings has the real ones."""
 
+from pathlib import Path
 from typing import Literal, Protocol
 
 Consistency = Literal["LOCAL_QUORUM", "LOCAL_ONE"]
@@ -31,3 +32,8 @@ class StoreOptions(Protocol):
 
     @property
     def cassandra(self) -> CassandraOptions: ...
+
+    @property
+    def credentials_key_file(self) -> Path | None:
+        """None: in the data folder."""
+        ...

@@ -1,8 +1,8 @@
 """The site's own key for credentials: with it tokens are found by a hash and kept sealed, so
 that whoever gets the store's file or tables alone cannot act as a device.
 
-The key is a file of the data folder, private to its owner. All processes of a site need the
-same one: where they run on several machines, the file is copied to each.
+The key is a file, private to its owner: that of the data folder, or the one that the settings
+name. All processes of a site need the same one, also where they run on several machines.
 """
 
 import errno
@@ -32,8 +32,10 @@ class Seal:
         self._cipher: AESSIV | None = None
 
     def open(self, *, make: bool = True) -> None:
-        """Read the key; the first time, make it. Raises StoreUnusable when there is no using
-        it, StoreUnavailable when the disk is full. Without ``make`` a key that is missing is missed by whoever needs it."""
+        """Read the key; the first time, make it. Without ``make`` a key that is missing is
+        missed by whoever needs it.
+
+        Raises StoreUnusable when there is no using it, StoreUnavailable when the disk is full."""
         try:
             key = self._read()
             if key is None and make:
@@ -59,7 +61,8 @@ class Seal:
         if len(key) != _KEY_BYTES:
             raise ValueError(f"{_KEY_BYTES} bytes in hexadecimal digits are wanted")
         if self._path.stat().st_mode & 0o077:
-            self._path.chmod(_OWNER_ONLY)
+            with suppress(OSError):  # it may be mounted to be read only
+                self._path.chmod(_OWNER_ONLY)
         return key
 
     def _make(self) -> None:

@@ -61,10 +61,16 @@ class SqliteStore:
     start raises StoreUnusable (Stop) when the folder cannot be written, another process
     has it, or the file is damaged, foreign or of a newer format; StoreUnavailable (Later)
     for what passes. ``read_only``: beside the process that owns the folder; saving raises
-    StoreUnavailable."""
+    StoreUnavailable. ``seal``: of the credentials, else with the key of the folder."""
 
     def __init__(
-        self, *, folder: Path, clock: Clock, metrics: StoreMetrics, read_only: bool = False
+        self,
+        *,
+        folder: Path,
+        clock: Clock,
+        metrics: StoreMetrics,
+        seal: Seal | None = None,
+        read_only: bool = False,
     ) -> None:
         self._read_only = read_only
         path = self._path = folder / FILE
@@ -73,7 +79,7 @@ class SqliteStore:
         self._writer = SqliteWriter(path=path, clock=clock, metrics=metrics)
         self._ids = SqliteIds(reader=self._reader)
         self._deletes = SqliteDeletes(clock=clock)
-        self._seal = Seal(folder / KEY_FILE)
+        self._seal = seal or Seal(folder / KEY_FILE)
         self.timeseries = SqliteTimeseries(
             writer=self._writer,
             reader=self._reader,
@@ -92,6 +98,13 @@ class SqliteStore:
 
     async def start(self) -> None:
         await asyncio.to_thread(self._open)
+        if self._read_only:
+            return
+        try:
+            await self.entities.check_key()
+        except BaseException:
+            await self.stop()
+            raise
 
     def _open(self) -> None:
         if self._read_only:

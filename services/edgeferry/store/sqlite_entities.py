@@ -67,6 +67,10 @@ _CREDENTIALS = """
 SELECT json_group_array(json_array(hex(sealed), version, origin, event_id)) FROM credentials
 WHERE entity_type = ? AND entity_id = ?
 """
+_ANY = """
+SELECT json_group_array(json_array(entity_type, entity_id, hex(sealed))) FROM
+    (SELECT * FROM credentials LIMIT 1)
+"""
 _WITH_TOKEN = """
 SELECT json_group_array(json_array(entity_type, entity_id)) FROM (
     SELECT c.entity_type, c.entity_id FROM credentials c
@@ -151,6 +155,11 @@ class SqliteEntities:
     async def profiles(self, tenant_id: str, entity_type: str) -> Sequence[str]:
         found: list[Any] = await self._reader.rows(_PROFILES, (tenant_id, entity_type))
         return found
+
+    async def check_key(self) -> None:
+        """Raises StoreUnusable when credentials were sealed with another key."""
+        for entity_type, entity_id, sealed in await self._reader.rows(_ANY, ()):
+            self._seal.reveal((entity_type, entity_id), bytes.fromhex(sealed))
 
     async def credentials(self, key: EntityKey) -> Credentials | None:
         rows = await self._reader.rows(_CREDENTIALS, key)

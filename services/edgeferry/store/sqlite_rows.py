@@ -92,9 +92,10 @@ WHERE (t.entity, scope, t.key) > (?, ?, ?) ORDER BY t.entity, scope, t.key LIMIT
 class SqliteRows:
     """Reads beside the store that has the file open. Raises StoreUnavailable, StoreUnusable."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, seal: Seal | None = None) -> None:
+        """``seal``: of the credentials, else with the key of the file's folder."""
         self._pages = SqlitePages(path)
-        self.kept = SqliteKeptRows(self._pages, Seal(path.parent / KEY_FILE))
+        self.kept = SqliteKeptRows(self._pages, seal or Seal(path.parent / KEY_FILE))
 
     async def history(self, after: After, now_ms: int) -> AsyncIterator[Sequence[HistoryRow]]:
         """Without what has expired by ``now_ms``."""

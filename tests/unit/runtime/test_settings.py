@@ -75,7 +75,8 @@ def test_all_problems_are_told_at_once_with_name_and_source(tmp_path: Path) -> N
     here, variable = f"(in {file})", "(environment EDGEFERRY_API__ACCESS_SECONDS)"
     assert text.splitlines()[1:] == [
         f"  role: is 'edg', should be 'edge' or 'cloud' {here}",
-        f"  store: is 5, should hold names with values: kind, cassandra {here}",
+        "  store: is 5, should hold names with values: kind, cassandra, credentials_key_file "
+        f"{here}",
         f"  http.port: is 'abc', should be a valid integer {here}",
         f"  http.hots: no such setting; did you mean host? {here}",
         f"  mqtt.port: is 70000, should be less than or equal to 65535 {here}",
