@@ -13,13 +13,10 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-import pytest_asyncio
-from cassandra.cluster import Session
 
 from edgeferry.core.clock import SystemClock
 from edgeferry.core.record import Outgoing
 from edgeferry.log.kafka import KafkaWriter
-from edgeferry.log.kafka_topics import KafkaTopics
 from edgeferry.rules.loader import CHAINS
 from edgeferry.runtime.settings import load_settings
 from edgeferry.store import open_store
@@ -185,23 +182,6 @@ async def test_a_port_that_is_taken_is_named_with_its_option(tmp_path: Path) -> 
     assert f"port {port} is taken: stop what listens there or give another --edge-mqtt" in (
         ended.stderr
     )
-
-
-@pytest_asyncio.fixture
-async def emptied(topic_admin: KafkaTopics, cql: Session) -> AsyncIterator[None]:
-    """``up`` gives its sites their usual names: nothing of them may be there, nor stay."""
-    await _empty(topic_admin, cql)
-    yield
-    await _empty(topic_admin, cql)
-
-
-async def _empty(topic_admin: KafkaTopics, cql: Session) -> None:
-    names = [
-        name for name in await topic_admin.partitions() if name.startswith(("cloud.", "edge."))
-    ]
-    await topic_admin.delete(names)
-    for keyspace in ("edgeferry", "edgeferry_edge"):
-        cql.execute(f"DROP KEYSPACE IF EXISTS {keyspace}")
 
 
 @pytest.mark.asyncio
