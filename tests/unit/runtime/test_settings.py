@@ -73,10 +73,10 @@ def test_all_problems_are_told_at_once_with_name_and_source(tmp_path: Path) -> N
     text = refused(file, {"sync.in_flight": 0}, {"EDGEFERRY_API__ACCESS_SECONDS": "1"})
     assert text.startswith("7 problems in the settings:")
     here, variable = f"(in {file})", "(environment EDGEFERRY_API__ACCESS_SECONDS)"
+    sections = "kind, cassandra, credentials_key_file"
     assert text.splitlines()[1:] == [
         f"  role: is 'edg', should be 'edge' or 'cloud' {here}",
-        "  store: is 5, should hold names with values: kind, cassandra, credentials_key_file "
-        f"{here}",
+        f"  store: is 5, should hold names with values: {sections} {here}",
         f"  http.port: is 'abc', should be a valid integer {here}",
         f"  http.hots: no such setting; did you mean host? {here}",
         f"  mqtt.port: is 70000, should be less than or equal to 65535 {here}",
