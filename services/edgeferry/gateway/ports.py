@@ -15,8 +15,6 @@ class DeviceDirectory(Protocol):
     problem: str
     """Why what is known may be old; empty when all is well."""
 
-    def __len__(self) -> int: ...
-
     def find(self, token: str) -> Device | None:
         """What is known of it in memory."""
         ...
