@@ -8,7 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from edgeferry.core.errors import InvalidSettings
 from edgeferry.core.ids import DEFAULT_TENANT_ID
@@ -33,6 +42,15 @@ def _split(value: object) -> object:
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean(cls, value: object) -> object:
+        """No setting is one, and pydantic would take it for 1 or 0."""
+        if isinstance(value, bool):
+            shown = "true" if value else "false"
+            raise PydanticCustomError("bool", f"should not be {shown}: no setting is a boolean")
+        return value
 
 
 class KafkaSettings(_Section):

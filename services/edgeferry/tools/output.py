@@ -87,9 +87,17 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def shortened(text: str, most: int = 300) -> str:
+    """Of something that somebody gave, for a message about it."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def moment(ms: int) -> str:
-    """A time in UTC, to the millisecond."""
-    at = datetime.fromtimestamp(ms / 1000, tz=UTC)
+    """A time in UTC, to the millisecond; the number alone when no calendar has it."""
+    try:
+        at = datetime.fromtimestamp(ms / 1000, tz=UTC)
+    except (ValueError, OverflowError, OSError):
+        return f"{ms} ms"
     return f"{at:%Y-%m-%d %H:%M:%S}.{ms % 1000:03}Z"
 
 
