@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import uvloop
 
 from edgeferry.core.errors import EdgeferryError, InvalidChain, InvalidSettings, Stop
+from edgeferry.runtime.file_problem import file_problem
 from edgeferry.runtime.health import HealthBoard
 from edgeferry.runtime.service import Service
 
@@ -66,6 +67,12 @@ def run_process(
         return EXIT_INVALID
     except EdgeferryError as error:
         _say(f"Error: {error}")
+        return EXIT_NOT_STARTED
+    except OSError as error:
+        problem = file_problem(error)
+        if problem is None:
+            raise
+        _say(f"Error: {problem}")
         return EXIT_NOT_STARTED
 
 
