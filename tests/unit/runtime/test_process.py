@@ -19,6 +19,10 @@ from tests.unit.runtime.services import Recorded
 
 PROGRAM = Path(__file__).parent / "process_program.py"
 DEADLINE_SECONDS = 30.0
+NO_FOLDER = (
+    "cannot use /dev/null/data: Not a directory. Make it readable and writable, free space on "
+    "its disk, or choose another folder"
+)
 
 
 class Refusing(Recorded):
@@ -255,8 +259,7 @@ def test_a_signal_while_a_service_starts_ends_the_start() -> None:
         (
             "no-folder",
             1,
-            "Error: cannot use /dev/null/data: Not a directory. "
-            + "Make it readable and writable, free space on its disk, or choose another folder",
+            f"Error: {NO_FOLDER}",
         ),
     ],
 )
