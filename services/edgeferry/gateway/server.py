@@ -12,12 +12,14 @@ from edgeferry.gateway.gate import Gate
 from edgeferry.gateway.mqtt.connection import Connection, Parts, Sessions
 from edgeferry.gateway.mqtt.packets import Reason
 from edgeferry.gateway.records import Records
+from edgeferry.runtime.connection_bound import Bounds, ConnectionBound
 from edgeferry.runtime.service import Health
 
 _SWEEP_SECONDS = 1.0
 _DRAIN_SECONDS = 5.0
 _GOODBYE_SECONDS = 2.0
 _BACKLOG = 1024
+_CONNECTIONS = 10_000
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,7 @@ class Gateway:
         port: int = 1883,
         tls: ssl.SSLContext | None = None,
         rules: AppendRules | None = None,
+        bounds: Bounds | None = None,
     ) -> None:
         self.context = context
         self.records = Records(context)
@@ -47,6 +50,12 @@ class Gateway:
         self._port = port
         self._tls = tls
         self._sessions = Sessions()
+        self._bound = ConnectionBound(
+            "MQTT",
+            bounds or Bounds.of_logins(_CONNECTIONS),
+            monotonic=context.clock.monotonic,
+            turned_away=lambda: context.metrics.rejected("mqtt", "connections"),
+        )
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._address = ""
@@ -64,7 +73,9 @@ class Gateway:
     async def start(self) -> None:
         """Raises InvalidSettings when the devices file or the address cannot be used."""
         self.context.devices.load()
-        parts = Parts(self.context, self.records, self.appender, self.gate, self._sessions)
+        parts = Parts(
+            self.context, self.records, self.appender, self.gate, self._sessions, self._bound
+        )
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(

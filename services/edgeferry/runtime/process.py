@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import uvloop
 
 from edgeferry.core.errors import EdgeferryError, InvalidChain, InvalidSettings, Stop
+from edgeferry.runtime.file_limit import raise_file_limit
 from edgeferry.runtime.file_problem import file_problem
 from edgeferry.runtime.health import HealthBoard
 from edgeferry.runtime.service import Service
@@ -59,6 +60,7 @@ def run_process(
 
     on_ready: called once all have started. Errors that the operator can mend are printed on
     stderr without a trace."""
+    raise_file_limit()
     process = Process(board, deadlines or Deadlines(), on_ready)
     try:
         return uvloop.run(process.run(build))

@@ -97,6 +97,15 @@ class ListenSettings(_Section):
     port: int = Field(0, ge=0, le=65535, description="0 takes a free one")
 
 
+class MqttSettings(ListenSettings):
+    connections: int = Field(
+        10_000,
+        ge=1,
+        description="at once; fewer where the system lets the process open fewer files. Who "
+        "connects and does not log in makes room first",
+    )
+
+
 class LimitSettings(_Section):
     """What a device may send (promises of section 6)."""
 
@@ -211,7 +220,7 @@ class Settings(_Section):
     log: LogSettings = LogSettings()
     store: StoreSettings = StoreSettings()
     http: ListenSettings = ListenSettings(port=8080)
-    mqtt: ListenSettings = ListenSettings(port=1883)
+    mqtt: MqttSettings = MqttSettings(port=1883)
     sync: SyncSettings = SyncSettings()
     limits: LimitSettings = LimitSettings()
     disk: DiskSettings = DiskSettings()

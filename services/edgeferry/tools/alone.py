@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from edgeferry.core.errors import InvalidSettings
-from edgeferry.runtime.settings import ListenSettings, Settings, load_settings
+from edgeferry.runtime.settings import ListenSettings, MqttSettings, Settings, load_settings
 from edgeferry.tools.chain_change import RootChain
 from edgeferry.tools.data_folder import (
     DEFAULT_PORTS,
@@ -38,6 +38,7 @@ from edgeferry.tools.shape import (
 )
 
 F = TypeVar("F", bound=Callable[..., Any])
+L = TypeVar("L", bound=ListenSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ class AloneSite:
             log=log_settings(shape, {}),
             store=store_settings(shape, {}, role),
             http=ListenSettings(port=DEFAULT_PORTS[f"{role}-http"]),
-            mqtt=ListenSettings(port=DEFAULT_PORTS[f"{role}-mqtt"]),
+            mqtt=MqttSettings(port=DEFAULT_PORTS[f"{role}-mqtt"]),
             devices_file=self.folder / "devices.json",
         )
         return base.model_copy(
@@ -146,13 +147,14 @@ class AloneSite:
             }
         )
 
-    def listening(self, before: ListenSettings, port: int | None) -> ListenSettings:
+    def listening(self, before: L, port: int | None) -> L:
         """port: as asked for; a free one for 0, which is then kept. Raises PortTaken."""
         host = self.options.host or before.host
         if port == 0:
             port = any_free_port(host, self._taken)
             self._taken.add(port)
-        return ListenSettings(host=host, port=before.port if port is None else port)
+        chosen = before.port if port is None else port
+        return before.model_copy(update={"host": host, "port": chosen})
 
     def _root_chain(self) -> RootChain:
         asked = self.options.chain

@@ -9,7 +9,7 @@ from pathlib import Path
 from edgeferry.core.clock import Clock
 from edgeferry.core.ids import new_token
 from edgeferry.gateway.devices import Device, add_device, read_devices
-from edgeferry.runtime.settings import ListenSettings, Settings, SyncSettings
+from edgeferry.runtime.settings import ListenSettings, MqttSettings, Settings, SyncSettings
 from edgeferry.runtime.tls import TlsPaths, ensure_dev_authority
 from edgeferry.sync.edges import Edges, add_edge, rotate_secret
 from edgeferry.tools.data_folder import LOOPBACK, write_whole
@@ -101,7 +101,7 @@ def _site(role: Role, data: Path, plan: Plan, sync: SyncSettings) -> Settings:
         log=log_settings(plan.shapes[role], plan.here),
         store=store_settings(plan.shapes[role], plan.here, role),
         http=_listen(plan.ports[f"{role}-http"]),
-        mqtt=_listen(plan.ports[f"{role}-mqtt"]),
+        mqtt=MqttSettings(host=LOOPBACK, port=plan.ports[f"{role}-mqtt"]),
         sync=sync,
         devices_file=data / role / "devices.json",
     )

@@ -1,5 +1,6 @@
 """Composes the process of a site: everything it runs, in one visible function per role."""
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,8 +31,10 @@ from edgeferry.log.topics import site_topic
 from edgeferry.rules.loader import load_chain
 from edgeferry.rules.processor import RuleSite, input_topic, rule_processors
 from edgeferry.rules.registry import NODES
+from edgeferry.runtime.connection_bound import Bounds
+from edgeferry.runtime.file_limit import connections_allowed
 from edgeferry.runtime.health import HealthBoard
-from edgeferry.runtime.http import HttpServer
+from edgeferry.runtime.http import HttpLimits, HttpServer
 from edgeferry.runtime.metrics import Metrics
 from edgeferry.runtime.probes import Probes, process_app
 from edgeferry.runtime.service import Service
@@ -68,6 +71,9 @@ from edgeferry.tools.site_parts import (
 from edgeferry.tools.site_wanted import ALL_NODES, Wanted
 from edgeferry.tools.topics import wanted_topics
 
+log = logging.getLogger(__name__)
+
+_HTTP_CONNECTIONS = 10_000
 _FIRST_REDIAL_SECONDS = 0.1
 """Edge and Cloud of one machine start at the same time: the Cloud may listen a moment later."""
 
@@ -239,7 +245,12 @@ def _front(shared: Shared, wanted: Wanted, shown: Sequence[BaseRoute] = ()) -> l
     if wanted.gateway:
         context = _gateway_context(shared)
         positions = shared.store.positions if wanted.store else None
-        gateway = Gateway(context, host=settings.mqtt.host, port=settings.mqtt.port)
+        gateway = Gateway(
+            context,
+            host=settings.mqtt.host,
+            port=settings.mqtt.port,
+            bounds=Bounds.of_logins(_mqtt_connections(settings)),
+        )
         front += disk_watch(settings, shared.admission, shared.metrics)
         front.append(StampKeeper(context, reader=shared.log.reader, positions=positions))
         front.append(gateway)
@@ -252,7 +263,23 @@ def _front(shared: Shared, wanted: Wanted, shown: Sequence[BaseRoute] = ()) -> l
         read_token=settings.api.read_token.get_secret_value(),
     )
     app = process_app(probes, device_routes=[*shown, *routes], rest=rest)
-    return [*front, HttpServer(app, settings.http)]
+    limits = HttpLimits(connections=min(_HTTP_CONNECTIONS, connections_allowed() // 4))
+    server = HttpServer(
+        app, settings.http, limits=limits, turned_away=shared.metrics.http_turned_away
+    )
+    return [*front, server]
+
+
+def _mqtt_connections(settings: Settings) -> int:
+    """As many as are wanted, where the process may open so many files."""
+    wanted, possible = settings.mqtt.connections, 3 * connections_allowed() // 4
+    if wanted > possible:
+        log.warning(
+            "mqtt.connections is %d, but at most %d are taken: the system lets this process "
+            "open few files. Raise its limit (ulimit -n)",
+            wanted, possible,
+        )  # fmt: skip
+    return min(wanted, possible)
 
 
 def _gateway_context(shared: Shared) -> GatewayContext:
