@@ -26,11 +26,11 @@ class Bounded(Protocol):
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """most: connections at once; waiting: of these, how many may wait; per_address: of those
-    that wait, from one address."""
+    that wait, from one address (None: as many as may wait at all)."""
 
     most: int
     waiting: int
-    per_address: int
+    per_address: int | None = None
 
     @staticmethod
     def of_logins(most: int) -> "Bounds":
@@ -68,7 +68,8 @@ class ConnectionBound:
     def enter(self, connection: Bounded, address: str) -> bool:
         """A connection was made and waits. Whether it may stay: else its owner aborts it."""
         bounds, network = self._bounds, network_of(address)
-        if self._of_network.get(network, 0) >= bounds.per_address:
+        most_here = bounds.per_address
+        if most_here is not None and self._of_network.get(network, 0) >= most_here:
             self._count()
             return False
         if len(self._open) >= bounds.most or len(self._waiting) >= bounds.waiting:
@@ -113,8 +114,8 @@ class ConnectionBound:
             return
         log.warning(
             "%s: %d connections were turned away since this was last told: %d of at most %d are "
-            "open, %d of them wait (at most %d, %d of one address)",
+            "open, %d of at most %d wait",
             self._what, self._untold, len(self._open), self._bounds.most,
-            len(self._waiting), self._bounds.waiting, self._bounds.per_address,
+            len(self._waiting), self._bounds.waiting,
         )  # fmt: skip
         self._untold, self._told_at = 0, now

@@ -92,7 +92,7 @@ class HttpServer:
         most = self._limits.connections
         bound = ConnectionBound(
             "HTTP",
-            Bounds(most, most, most),
+            Bounds(most, most),
             monotonic=asyncio.get_running_loop().time,
             turned_away=self._turned_away,
         )
