@@ -275,6 +275,8 @@ class SqliteLog(SqliteTopics):
     @property
     def problem(self) -> str:
         """Why nothing can be written, and what to do; empty while all is well."""
+        if self._open and self._poll is not None and self._poll.done():
+            return "nobody looks after the log any more: restart the site"
         return self._writer.problem
 
     async def ping(self) -> None:
@@ -352,8 +354,12 @@ class SqliteLog(SqliteTopics):
                     expired_ms = now_ms
             except EdgeferryError as error:
                 problem = str(error)
-            if problem and problem != said:
-                log.warning("looking after the log failed, will be tried again: %s", problem)
+                if problem != said:
+                    log.warning("looking after the log failed, will be tried again: %s", problem)
+            except Exception as error:
+                problem = f"{type(error).__name__}: {error}"
+                if problem != said:
+                    log.exception("looking after the log failed, will be tried again")
             said = problem
             await asyncio.sleep(_POLL_SECONDS)
 

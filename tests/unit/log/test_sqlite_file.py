@@ -128,6 +128,23 @@ class TestDamage:
             with pytest.raises(LogUnusable, match="is damaged"):
                 await log.read("in", 0, 0, 1_000_000, 0)
 
+    @pytest.mark.parametrize("missing", [0, 5, 6, 7, 9])
+    async def test_a_record_that_is_missing_is_never_passed_over(
+        self, tmp_path: Path, missing: int
+    ) -> None:
+        path = await _filled(tmp_path, 20)
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(f"DELETE FROM records_1_0 WHERE offset = {missing}")
+        async with opened(tmp_path) as log:
+            with pytest.raises(LogUnusable, match=f"offset {missing} of in-0 is missing"):
+                rows_of(log, "in")
+            with pytest.raises(LogUnusable, match="is damaged"):
+                await log.read("in", 0, missing, 1_000_000, 0)
+            with pytest.raises(LogUnusable, match=f"offset {missing} of in-0 is missing"):
+                await log.drop("in", {0: missing + 1})
+            assert log.bounds("in", 0) == (0, 20)
+            assert (await log.read("in", 0, missing + 1, 1_000_000, 0))[-1].offset == 19
+
     async def test_a_missing_file_beside_its_journal_is_not_begun_anew(
         self, tmp_path: Path
     ) -> None:
