@@ -227,6 +227,52 @@ async def test_an_event_that_cannot_be_packed_becomes_a_dead_letter_at_its_sende
     assert pair.edge.dead_lettered == ["cloud-events"] * len(at)
 
 
+@pytest.mark.parametrize("sent_before", [0, 3])
+@pytest.mark.asyncio
+async def test_one_that_stands_last_is_set_aside_once_and_waits_for_nobody(
+    pair: Pair, sent_before: int
+) -> None:
+    unfit: Headers = [("h", None)]  # type: ignore[list-item]
+    pair.edge.produce("cloud-events", range(sent_before))
+    for value in (b"unfit", b"too"):
+        pair.edge.log.add(Outgoing("edge.cloud-events", b"k", value, unfit))
+    async with pair.cloud_runs():
+        for _ in range(3):
+            async with pair.edge_runs() as edge:
+                await until(lambda: edge.status().connected)
+                await until(lambda: len(pair.edge.log.records("edge.dead-letters")) == 2)
+                await until(lambda: len(pair.arrived()) == sent_before)
+                lane = edge._sending["cloud-events"]
+                await asyncio.wait_for(lane.idle.wait(), 5)
+                figures = await lane.outbox.figures()
+                assert (figures.depth, figures.oldest_ms) == (0, None)
+        beside = pair.edge.outbox("cloud-events")
+        assert (await beside.figures()).depth == 0
+        pair.edge.produce("cloud-events", [sent_before])
+        assert (await beside.figures()).depth == 1
+        async with pair.edge_runs() as edge:
+            end = sent_before + 3
+            await until(lambda: edge.status().lanes["cloud-events"].acked == end)
+    assert pair.arrived() == list(range(sent_before + 1))
+    letters = pair.edge.log.records("edge.dead-letters")
+    assert [decode_dead_letter(letter.value).value for letter in letters] == [b"unfit", b"too"]
+
+
+@pytest.mark.asyncio
+async def test_what_was_set_aside_in_another_log_says_nothing_of_this_one(pair: Pair) -> None:
+    unfit: Headers = [("h", None)]  # type: ignore[list-item]
+    pair.edge.log.add(Outgoing("edge.cloud-events", b"k", b"unfit", unfit))
+    async with pair.cloud_runs(), pair.edge_runs():
+        await until(lambda: len(pair.edge.log.records("edge.dead-letters")) == 1)
+    pair.edge.log.make("edge.cloud-events", 1)
+    beside = pair.edge.outbox("cloud-events")
+    assert (await beside.figures()).depth == 0
+    pair.edge.topics.incarnation = " made anew"
+    pair.edge.produce("cloud-events", [0])
+    beside = pair.edge.outbox("cloud-events")
+    assert (await beside.figures()).depth == 1
+
+
 @pytest.mark.asyncio
 async def test_an_event_too_large_for_the_cloud_becomes_a_dead_letter_there(pair: Pair) -> None:
     pair.cloud.max_record_bytes = 5000
