@@ -117,6 +117,7 @@ class Process:
             else:
                 self._board.started(True)
                 spare_the_collector()
+                let_threads_in()
                 if self._on_ready is not None:
                     self._on_ready()
                 dead = await self._until_dead()
@@ -207,6 +208,12 @@ def spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+
+
+def let_threads_in() -> None:
+    """The writer threads of log and store want the interpreter a dozen times for each
+    transaction; with Python's default each time waits up to 5 ms behind a busy loop."""
+    sys.setswitchinterval(0.0005)
 
 
 def _say(text: str) -> None:
