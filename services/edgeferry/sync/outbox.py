@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from typing import NamedTuple
 
 from edgeferry.core.errors import LogUnavailable
 from edgeferry.core.store import Position, PositionStore
@@ -22,13 +21,6 @@ from edgeferry.sync.resume import (
 )
 from edgeferry.sync.send_log import HELD_WAIT_MS, SendLog
 from edgeferry.sync.set_aside import Aside
-
-
-class Backlog(NamedTuple):
-    """What waits to be acknowledged: events, and the oldest one's time (ms; None: none)."""
-
-    depth: int
-    oldest_ms: int | None
 
 
 class Outbox:
@@ -201,16 +193,6 @@ class Outbox:
     def forget(self) -> None:
         """Ask the store anew: another process has this lane's sessions."""
         self._memory = self._ledger = self._aside = None
-
-    async def backlog(self, lane: SendLane | None) -> Backlog:
-        """``lane`` is this lane's session, None where there is none.
-
-        Raises LogUnavailable, StoreUnavailable, OffsetOutOfRange."""
-        facts = await self.log.facts()
-        acked = max(lane.acked if lane else await self._acked(), facts.start)
-        if acked >= facts.end:
-            return Backlog(0, None)
-        return Backlog(facts.end - acked, await self._oldest_ms(acked, lane))
 
     async def figures(self) -> Figures:
         """Raises LogUnavailable, StoreUnavailable, OffsetOutOfRange."""

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 from edgeferry.api.app import build_api
 from edgeferry.api.auth import open_auth
 from edgeferry.api.context import ApiContext
-from edgeferry.core.admission import Admission
+from edgeferry.core.admission import LANES, Admission
 from edgeferry.core.chain import Chain
 from edgeferry.core.clock import Clock, Stamps, SystemClock
 from edgeferry.core.errors import InvalidSettings
@@ -213,11 +213,20 @@ async def cloud_site(shared: Shared, wanted: Wanted) -> list[Service]:
         sync = CloudSync(
             settings=shared.settings.sync,
             parts=CloudSyncParts(
-                received=shared.received(), writer=shared.log.new_writer, lag=lambda: lag.total
+                received=shared.received(),
+                writer=shared.log.new_writer,
+                lag=lambda: lag.total,
+                full=lambda: _no_room(shared.admission),
             ),
         )
         services += [lag, _trim(shared), sync, SyncShow(CloudShow(sync, intake, shared.metrics))]
     return services + _front(shared, wanted)
+
+
+def _no_room(admission: Admission) -> str:
+    """Why a Cloud takes no more from its edges; what holds back its own devices holds them, too."""
+    refusals = [refusal for lane in LANES if (refusal := admission.refusal(lane)) is not None]
+    return refusals[0].text if refusals else ""
 
 
 def _readers(shared: Shared) -> dict[str, list[str]]:
