@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 from edgeferry.core.clock import Clock
-from edgeferry.core.errors import Later, Stop
+from edgeferry.core.errors import Later, Stop, StoreFault
 from edgeferry.core.store import Store
 from edgeferry.gateway.server import Gateway
 from edgeferry.log.port import Log, Topics
@@ -88,7 +88,7 @@ class StorePart:
             await asyncio.sleep(_PING_SECONDS)
             try:
                 await self._store.ping()
-            except Later as error:
+            except (Later, StoreFault) as error:
                 self._problem = str(error)
             else:
                 self._problem = ""
