@@ -6,7 +6,7 @@ import logging
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from edgeferry.core.clock import Clock
 from edgeferry.core.errors import EdgeferryError, LogUnavailable, OffsetOutOfRange
@@ -32,15 +32,6 @@ _EXPIRE_MS = 60_000
 _RECORDS_PER_READ = 5_000
 
 log = logging.getLogger(__name__)
-
-
-class LogStats(NamedTuple):
-    """file_bytes: on disk, with what is free in the file and the journal. records and
-    record_bytes (keys, values, headers): held in all topics."""
-
-    file_bytes: int
-    records: int
-    record_bytes: int
 
 
 class SqliteLog(SqliteTopics):
@@ -282,19 +273,6 @@ class SqliteLog(SqliteTopics):
     async def ping(self) -> None:
         """After a failure it tries to write. Raises LogUnavailable, LogUnusable."""
         await self._writer.write(Change(_write_something if self.problem else _look))
-
-    def stats(self) -> LogStats:
-        """Raises LogUnavailable."""
-        bounds = self._state().bounds.values()
-        size = 0
-        for path in (self._path, self._path.with_name(f"{FILE}-wal")):
-            with contextlib.suppress(FileNotFoundError):
-                size += path.stat().st_size
-        return LogStats(
-            size,
-            sum(part.end - part.start for part in bounds),
-            sum(part.total - part.start_total for part in bounds),
-        )
 
     def _held(self, topic: str, partition: int, offset: int) -> Bounds:
         """Raises OffsetOutOfRange, LogUnavailable."""

@@ -130,12 +130,12 @@ OutboxPolicy = Literal["drop_oldest", "refuse_new"]
 
 
 _POLICY_TEXT = (
-    "when a cap is reached: drop_oldest deletes a twentieth of the cap, oldest first; refuse_new "
-    "refuses what devices send until there is room"
+    "at an Edge, when a cap is reached: drop_oldest deletes a twentieth of the cap, oldest first; "
+    "refuse_new refuses what devices send until there is room"
 )
 _MAX_BYTES_TEXT = (
-    "of events not acknowledged by the Cloud; 0: no cap. What was acknowledged to devices before "
-    "a refusal still comes through the chain and may overshoot it"
+    "at an Edge: of events not acknowledged by the Cloud; 0: no cap. What was acknowledged to "
+    "devices before a refusal still comes through the chain and may overshoot it"
 )
 
 
@@ -145,8 +145,12 @@ class OutboxLaneSettings(_Section):
 
     policy: OutboxPolicy = Field("refuse_new", description=_POLICY_TEXT)
     max_bytes: int = Field(2 * 1024**3, ge=0, description=_MAX_BYTES_TEXT)
-    max_events: int = Field(0, ge=0, description="events not acknowledged; 0: no cap")
-    max_age_seconds: float = Field(0.0, ge=0, description="of the oldest event; 0: no cap")
+    max_events: int = Field(
+        0, ge=0, description="at an Edge: events not acknowledged by the Cloud; 0: no cap"
+    )
+    max_age_seconds: float = Field(
+        0.0, ge=0, description="at an Edge: of the oldest event; 0: no cap"
+    )
 
 
 class TelemetryOutboxSettings(OutboxLaneSettings):

@@ -299,9 +299,6 @@ class TestRetention:
         assert await log.held_bytes("in", 0, 10) == 100
         async with opened(tmp_path, owner=False) as beside:
             assert await beside.held_bytes("in", 0, 0) == 100
-            stats = beside.stats()
-            assert (stats.records, stats.record_bytes) == (1, 100)
-            assert stats.file_bytes > 0
 
     async def test_the_file_is_small_again_after_a_long_outage(
         self, log: SqliteLog, tmp_path: Path
@@ -310,7 +307,7 @@ class TestRetention:
         for _ in range(40):
             await log.append([Outgoing("in", b"k", value) for _ in range(5_000)])
         await log.append(numbered("out", 0, 100))
-        large = log.stats().file_bytes
+        large = sum(path.stat().st_size for path in tmp_path.iterdir())
         assert large > 60_000_000
         assert await log.drop("in", {0: 199_990}) == 199_990
         assert len(rows_of(log, "in")) == 10

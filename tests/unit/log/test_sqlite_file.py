@@ -1,5 +1,6 @@
 """The SQLite log's file: locks, damage, formats, rights, a full disk."""
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -214,6 +215,15 @@ async def test_a_writer_that_hangs_is_waited_for_and_told(
 
 
 class TestFullDisk:
+    async def test_a_folder_without_room_says_to_make_some(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*given: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(os, "open", full)
+        assert "make room on its disk" in await _refusal(tmp_path)
+
     async def test_a_failed_transaction_leaves_nothing_and_the_next_goes_on(
         self, tmp_path: Path
     ) -> None:
@@ -223,7 +233,7 @@ class TestFullDisk:
             large = [Outgoing("out", b"k", bytes(100_000)) for _ in range(20)]
             with no_file_grows_beyond(1_000_000):
                 for _ in range(2):
-                    with pytest.raises(LogUnavailable):
+                    with pytest.raises(LogUnavailable, match="make room on"):
                         await log.append_and_commit(large, "hop", [Span("in", 0, 0, 5)])
                 assert log.problem
                 assert rows_of(log, "out") == []
