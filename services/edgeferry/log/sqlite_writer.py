@@ -228,7 +228,7 @@ class SqliteLogWriter:
         try:
             pending.outcome = job.work(self._connected())
         except Exception as failure:
-            if not isinstance(failure, sqlite3.Error):
+            if not isinstance(failure, (sqlite3.Error, EdgeferryError)):
                 log.exception("a job between transactions failed for no known cause")
             pending.error = self._meaning(failure)
         _call(loop, _settle, [pending])

@@ -43,7 +43,7 @@ records = st.lists(
 )
 fractions = st.floats(0, 1)
 steps = st.one_of(
-    st.tuples(st.just("append"), records),
+    st.tuples(st.just("append"), records.filter(bool)),
     st.tuples(st.just("drop"), names, st.integers(0, 2), fractions),
     st.tuples(st.just("commit"), st.sampled_from(GROUPS), names, st.integers(0, 2), fractions),
     st.tuples(st.just("delete"), names),
@@ -191,9 +191,18 @@ class Machine(RuleBasedStateMachine):
         assert count == below - partition.start
         partition.start = below
 
-    @rule(chosen=st.lists(steps, min_size=2, max_size=6))
+    @rule(chosen=st.lists(steps, min_size=3, max_size=9))
     def together(self, chosen: list[tuple[Any, ...]]) -> None:
         """What many callers want at once stands in one transaction, in their order."""
+        self._together(chosen)
+
+    @rule(rows=records.filter(bool), number=st.integers(0, 2), to=st.floats(0.3, 1))
+    def drop_between(self, rows: list[Outgoing], number: int, to: float) -> None:
+        """The same where it is likeliest that one undoes what another has begun."""
+        name = rows[0].topic
+        self._together([("append", rows), ("drop", name, number, to), ("append", rows)])
+
+    def _together(self, chosen: list[tuple[Any, ...]]) -> None:
         works: list[Coroutine[Any, Any, Any]] = []
         effects: list[Callable[[], None]] = []
         for kind, *given in chosen:
