@@ -1,11 +1,11 @@
 """Slows down whoever guesses passwords."""
 
-import ipaddress
 from collections import OrderedDict
 from typing import NamedTuple
 
 from edgeferry.api.errors import TooManyAttempts
 from edgeferry.core.clock import Clock
+from edgeferry.runtime.network import network_of
 
 WINDOW_SECONDS = 300.0
 PER_USER_AND_ADDRESS = 10
@@ -65,20 +65,9 @@ class LoginBrake:
 
 
 def _limits(username: str, address: str) -> tuple[tuple[tuple[str, str], int], ...]:
-    user, network = username.casefold(), _network(address)
+    user, network = username.casefold(), network_of(address)
     return (
         ((user, network), PER_USER_AND_ADDRESS),
         (("", network), PER_ADDRESS),
         ((user, ""), PER_USER),
     )
-
-
-def _network(address: str) -> str:
-    """One customer has a whole /64 of IPv6 addresses."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if parsed.version == 4:
-        return address
-    return str(ipaddress.ip_network((parsed, 64), strict=False))

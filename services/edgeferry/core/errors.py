@@ -34,6 +34,15 @@ class LogUnusable(Stop):
     """The log's file or folder cannot be used as it is; the text says what to do."""
 
 
+class LogFault(EdgeferryError):
+    """The log's writer failed in a way that only a mistake in this program explains; nothing
+    of what it was given stands, and the process's log has the traceback."""
+
+
+class StoreFault(EdgeferryError):
+    """The same of the store's writer."""
+
+
 class StoreUnavailable(Later):
     """The store (Cassandra, SQLite) does not answer or refused for now."""
 

@@ -1,7 +1,7 @@
 """Records of a log and the ports that carry them."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -37,9 +37,12 @@ class Record(NamedTuple):
     headers: Headers
 
 
-def clean_headers(headers: Iterable[tuple[str, bytes | None]]) -> Headers:
+def clean_headers(headers: Sequence[tuple[str, Any]]) -> Headers:
     """A null value, which Kafka lets a foreign writer write, becomes an empty one."""
-    return [(name, b"" if value is None else value) for name, value in headers]
+    for _, value in headers:
+        if value is None:
+            return [(name, b"" if value is None else value) for name, value in headers]
+    return headers
 
 
 class LogWriter(Protocol):

@@ -15,12 +15,14 @@ from edgeferry.gateway.mqtt.packets import Reason
 from edgeferry.gateway.mqtt.shared import Parts, Sessions
 from edgeferry.gateway.records import Records
 from edgeferry.gateway.secure import SecureListener
+from edgeferry.runtime.connection_bound import Bounds, ConnectionBound
 from edgeferry.runtime.service import Health
 
 _SWEEP_SECONDS = 1.0
 _DRAIN_SECONDS = 5.0
 _GOODBYE_SECONDS = 2.0
 _BACKLOG = 1024
+_CONNECTIONS = 10_000
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ class Gateway:
         tls: ssl.SSLContext | None = None,
         secure: SecureListener | None = None,
         rules: AppendRules | None = None,
+        bounds: Bounds | None = None,
     ) -> None:
         self.context = context
         self.records = Records(context)
@@ -55,6 +58,12 @@ class Gateway:
         self._secure_server: asyncio.Server | None = None
         self._secure_address = ""
         self._sessions = Sessions()
+        self._bound = ConnectionBound(
+            "MQTT",
+            bounds or Bounds.of_logins(_CONNECTIONS),
+            monotonic=context.clock.monotonic,
+            turned_away=lambda: context.metrics.rejected("mqtt", "connections"),
+        )
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._address = ""
@@ -77,7 +86,13 @@ class Gateway:
     async def start(self) -> None:
         """Raises InvalidSettings when the address cannot be used."""
         parts = Parts(
-            self.context, self.records, self.appender, self.gate, self._sessions, self.api
+            context=self.context,
+            records=self.records,
+            appender=self.appender,
+            gate=self.gate,
+            sessions=self._sessions,
+            bound=self._bound,
+            api=self.api,
         )
         self._server = await _listen(parts, self._host, self._port, self._tls, "mqtt")
         self._address = _address(self._server)

@@ -11,6 +11,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from edgeferry.core.errors import LogUnavailable, OffsetOutOfRange
 from edgeferry.core.record import PartitionEnds, Record, clean_headers
+from edgeferry.log.kafka_commit import commit
 from edgeferry.log.kafka_headers import read_any_headers
 
 _OPEN_CONSUMERS = 32
@@ -128,11 +129,12 @@ class KafkaReader:
             tps = [TopicPartition(topic, partition) for partition in offsets]
             consumer.assign(tps)  # aiokafka commits for nothing else
             consumer.pause(*tps)  # and would fetch it
-            await consumer.commit(
+            await commit(
+                consumer,
                 {
                     TopicPartition(topic, partition): OffsetAndMetadata(offset, "")
                     for partition, offset in offsets.items()
-                }
+                },
             )
 
     async def _cursor(self, tp: TopicPartition, offset: int) -> _Cursor:

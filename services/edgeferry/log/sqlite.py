@@ -6,7 +6,7 @@ import logging
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from edgeferry.core.clock import Clock
 from edgeferry.core.errors import EdgeferryError, LogUnavailable, OffsetOutOfRange
@@ -32,15 +32,6 @@ _EXPIRE_MS = 60_000
 _RECORDS_PER_READ = 5_000
 
 log = logging.getLogger(__name__)
-
-
-class LogStats(NamedTuple):
-    """file_bytes: on disk, with what is free in the file and the journal. records and
-    record_bytes (keys, values, headers): held in all topics."""
-
-    file_bytes: int
-    records: int
-    record_bytes: int
 
 
 class SqliteLog(SqliteTopics):
@@ -275,24 +266,13 @@ class SqliteLog(SqliteTopics):
     @property
     def problem(self) -> str:
         """Why nothing can be written, and what to do; empty while all is well."""
+        if self._open and self._poll is not None and self._poll.done():
+            return "nobody looks after the log any more: restart the site"
         return self._writer.problem
 
     async def ping(self) -> None:
         """After a failure it tries to write. Raises LogUnavailable, LogUnusable."""
         await self._writer.write(Change(_write_something if self.problem else _look))
-
-    def stats(self) -> LogStats:
-        """Raises LogUnavailable."""
-        bounds = self._state().bounds.values()
-        size = 0
-        for path in (self._path, self._path.with_name(f"{FILE}-wal")):
-            with contextlib.suppress(FileNotFoundError):
-                size += path.stat().st_size
-        return LogStats(
-            size,
-            sum(part.end - part.start for part in bounds),
-            sum(part.total - part.start_total for part in bounds),
-        )
 
     def _held(self, topic: str, partition: int, offset: int) -> Bounds:
         """Raises OffsetOutOfRange, LogUnavailable."""
@@ -352,8 +332,12 @@ class SqliteLog(SqliteTopics):
                     expired_ms = now_ms
             except EdgeferryError as error:
                 problem = str(error)
-            if problem and problem != said:
-                log.warning("looking after the log failed, will be tried again: %s", problem)
+                if problem != said:
+                    log.warning("looking after the log failed, will be tried again: %s", problem)
+            except Exception as error:
+                problem = f"{type(error).__name__}: {error}"
+                if problem != said:
+                    log.exception("looking after the log failed, will be tried again")
             said = problem
             await asyncio.sleep(_POLL_SECONDS)
 

@@ -1,5 +1,6 @@
 """The SQLite log's file: opening, format, lock, damage, and what its errors mean."""
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -66,7 +67,10 @@ def meaning_of(error: sqlite3.Error, path: Path) -> EdgeferryError:
             f"{path} cannot be written ({error}): give this user the right to write in "
             f"{path.parent}; it goes on by itself"
         )
-    return LogUnavailable(f"{path}: {error}")
+    return LogUnavailable(
+        f"{path}: {error}: make room on its disk, and check it for quota and faults; it goes on by "
+        "itself once it can be written"
+    )
 
 
 class FileLock:
@@ -258,9 +262,11 @@ def damaged(path: Path, what: str) -> LogUnusable:
 
 
 def _no_place(folder: Path, error: OSError) -> LogUnusable:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    advice = "choose another data folder or change its permissions"
     return LogUnusable(
         f"cannot write in {folder} ({error.strerror}): "
-        "choose another data folder or change its permissions"
+        + ("make room on its disk and start again" if full else advice)
     )
 
 

@@ -103,6 +103,9 @@ class SqliteLogReader:
             if _start_in_file(connection, bounds) > offset:
                 return []  # deleted a moment ago, which will be told in another moment
             raise damaged(self._path, f"offset {offset} of {topic}-{partition} is missing")
+        if rows[-1][0] - offset != len(rows) - 1:
+            missing = next(at for at, row in enumerate(rows, offset) if row[0] != at)
+            raise damaged(self._path, f"offset {missing} of {topic}-{partition} is missing")
         return [
             Record(topic, partition, found, timestamp, key, value, decode(headers))
             for found, timestamp, key, headers, value in rows

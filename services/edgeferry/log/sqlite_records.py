@@ -12,6 +12,8 @@ prepared statement takes 0.6 KB per row of it, for each partition."""
 COLUMNS = 6
 _KNOWN = 1_000
 _LONG = 255
+_REMEMBERED_BYTES = 256
+"""Of headers; longer ones hardly come again."""
 
 RecordsTable = str
 
@@ -86,10 +88,12 @@ class HeadersCodec:
         for name, value in headers:
             known = names.get(name)
             if known is None:
-                if len(names) >= _KNOWN:
-                    names.clear()
                 text = name.encode()
-                known = names[name] = _length(text) + text
+                known = _length(text) + text
+                if len(known) <= _REMEMBERED_BYTES:
+                    if len(names) >= _KNOWN:
+                        names.clear()
+                    names[name] = known
             size = len(value)
             parts += (known, _LENGTHS[size] if size < _LONG else _length(value), value)
         return b"".join(parts)
@@ -97,9 +101,11 @@ class HeadersCodec:
     def decode(self, encoded: bytes) -> Headers:
         found = self._decoded.get(encoded)
         if found is None:
-            if len(self._decoded) >= _KNOWN:
-                self._decoded.clear()
-            found = self._decoded[encoded] = tuple(_decode(encoded))
+            found = tuple(_decode(encoded))
+            if len(encoded) <= _REMEMBERED_BYTES:
+                if len(self._decoded) >= _KNOWN:
+                    self._decoded.clear()
+                self._decoded[encoded] = found
         return found
 
 

@@ -129,14 +129,23 @@ class SqliteTopics:
         count = 0
         for at, (bounds, offset) in wanted.items():
             for step in range(bounds.start, offset, ROWS_PER_TRIM):
-                await self._trim_slice(at, min(step + ROWS_PER_TRIM, offset))
-            count += max(offset - bounds.start, 0)
+                count += await self._trim_slice(at, bounds.place, min(step + ROWS_PER_TRIM, offset))
         if count:
             await self.shrink()
         return count
 
-    async def _trim_slice(self, at: At, below: int) -> None:
-        await self._writer.write(Change(lambda transaction: transaction.trim(*at, below)))
+    async def _trim_slice(self, at: At, place: tuple[int, int], below: int) -> int:
+        """Nothing, where the topic has been deleted or made anew since it was looked at."""
+
+        def work(transaction: Transaction) -> int:
+            bounds = transaction.state.bounds.get(at)
+            if bounds is None or bounds.place != place:
+                return 0
+            transaction.trim(*at, below)
+            return transaction.state.bounds[at].start - bounds.start
+
+        deleted: int = await self._writer.write(Change(work))
+        return deleted
 
     def _need_ownership(self, what: str) -> None:
         if not self._owner:

@@ -2,10 +2,12 @@
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from edgeferry.core.errors import AlreadyCommitted
 from edgeferry.core.record import Headers, Record, Span
+from edgeferry.log.sqlite_file import damaged
 from edgeferry.log.sqlite_records import insert_chunks
 from edgeferry.log.sqlite_state import At, GroupAt, State
 
@@ -31,11 +33,15 @@ class Transaction:
     """Used by the writer's thread between BEGIN and COMMIT. What it changes stands in
     ``state``, a draft that is thrown away when the transaction fails."""
 
-    def __init__(self, connection: sqlite3.Connection, state: State, now_ms: int) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, state: State, now_ms: int, path: Path
+    ) -> None:
+        """``path``: of the file, for what is said of it."""
         self.execute = connection.execute
         self.state = state
         self.appended: dict[At, Appended] = {}
         self._now_ms = now_ms
+        self._path = path
         self._cells: dict[At, list[object]] = {}
         self._moved: dict[GroupAt, int] = {}
 
@@ -66,8 +72,7 @@ class Transaction:
         appended = self.appended.get(at)
         if appended is None:
             appended = self.appended[at] = Appended(total, [], [])
-            self._cells[at] = []
-        cells = self._cells[at]
+        cells = self._cells.setdefault(at, [])
         add, note = appended.records.append, appended.totals.append
         for key, encoded, value, headers, size in rows:
             total += size
@@ -98,15 +103,18 @@ class Transaction:
         self._moved = {}
 
     def trim(self, topic: str, partition: int, below: int) -> None:
-        """Delete records below an offset. Raises sqlite3.Error, LogUnavailable."""
+        """Delete records below an offset. Raises sqlite3.Error, LogUnavailable, LogUnusable."""
         self.flush()
         bounds = self.state.of(topic, partition)
         below = min(below, bounds.end)
         if below <= bounds.start:
             return
-        (total,) = self.execute(
+        last = self.execute(
             f"SELECT total FROM {bounds.table} WHERE offset = ?", (below - 1,)
         ).fetchone()
+        if last is None:
+            raise damaged(self._path, f"offset {below - 1} of {topic}-{partition} is missing")
+        total = last[0]
         if below == bounds.end:
             self.execute(f"DELETE FROM {bounds.table}")
         else:

@@ -6,6 +6,7 @@ busier it is the larger they are.
 
 import asyncio
 import contextlib
+import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from edgeferry.core.clock import Clock
-from edgeferry.core.errors import EdgeferryError, LogUnavailable
+from edgeferry.core.errors import EdgeferryError, LogFault, LogUnavailable
 from edgeferry.core.record import Span
 from edgeferry.log.sqlite_file import connect, meaning_of
 from edgeferry.log.sqlite_state import At, State, load_state
@@ -24,6 +25,8 @@ from edgeferry.log.sqlite_transaction import Appended, Row, Transaction
 GROUP_BYTES = 4_000_000
 ROW_BYTES = 400
 """What a row costs beside its bytes, so a transaction ends at 10,000 rows."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -113,7 +116,7 @@ class SqliteLogWriter:
 
     async def write(self, job: Job) -> Any:
         """Return when the job is durable. Raises LogUnavailable, LogUnusable,
-        AlreadyCommitted: nothing of it stands."""
+        AlreadyCommitted, LogFault: nothing of it stands."""
         loop = self._loop
         if loop is None:
             raise LogUnavailable("the log is closing")
@@ -159,20 +162,45 @@ class SqliteLogWriter:
             return
         try:
             state, appended = self._transact(group)
+        except sqlite3.Error as failure:
+            self._failed(loop, group, self._meaning(failure))
         except Exception as failure:
-            error = self._meaning(failure)
-            self.problem = str(error)
-            for pending in group:
-                pending.error = error
-            _call(loop, _settle, group)
+            log.exception("a transaction of %d callers failed for no known cause", len(group))
+            self._try_each(loop, group, failure)
         else:
             _call(loop, self._committed, state, appended, group)
+
+    def _try_each(
+        self, loop: asyncio.AbstractEventLoop, group: Sequence[_Pending], failure: Exception
+    ) -> None:
+        """Only who makes a transaction fail fails with it."""
+        if len(group) == 1:
+            self._failed(loop, group, self._meaning(failure))
+            return
+        for pending in group:
+            pending.outcome = pending.error = None
+            try:
+                state, appended = self._transact([pending])
+            except Exception as error:
+                self._failed(loop, [pending], self._meaning(error))
+            else:
+                _call(loop, self._committed, state, appended, [pending])
+
+    def _failed(
+        self, loop: asyncio.AbstractEventLoop, group: Sequence[_Pending], error: EdgeferryError
+    ) -> None:
+        self.problem = str(error)
+        for pending in group:
+            pending.error = error
+        _call(loop, _settle, group)
 
     def _committed(
         self, state: State, appended: Mapping[At, Appended], group: Sequence[_Pending]
     ) -> None:
-        self._publish(state, appended)
-        _settle(group)
+        try:
+            self._publish(state, appended)
+        finally:  # it is durable, whoever hears of it
+            _settle(group)
 
     def _transact(self, group: Sequence[_Pending]) -> tuple[State, Mapping[At, Appended]]:
         connection = self._connected()
@@ -182,7 +210,7 @@ class SqliteLogWriter:
             (version,) = execute("PRAGMA data_version").fetchone()
             # changed: a process beside us has written, or this is the first transaction
             draft = self._state.draft() if version == self._version else load_state(connection)
-            transaction = Transaction(connection, draft, self._clock.now_ms())
+            transaction = Transaction(connection, draft, self._clock.now_ms(), self._path)
             for pending in group:
                 _apply(pending, transaction)
             transaction.flush()
@@ -200,6 +228,8 @@ class SqliteLogWriter:
         try:
             pending.outcome = job.work(self._connected())
         except Exception as failure:
+            if not isinstance(failure, (sqlite3.Error, EdgeferryError)):
+                log.exception("a job between transactions failed for no known cause")
             pending.error = self._meaning(failure)
         _call(loop, _settle, [pending])
 
@@ -210,9 +240,15 @@ class SqliteLogWriter:
             self._connection = connect(self._path)
         return self._connection
 
-    def _meaning(self, failure: Exception) -> Exception:
-        if not isinstance(failure, sqlite3.Error):
+    def _meaning(self, failure: Exception) -> EdgeferryError:
+        if isinstance(failure, EdgeferryError):
             return failure
+        if not isinstance(failure, sqlite3.Error):
+            return LogFault(
+                f"{self._path}: writing failed by a fault of this program "
+                f"({type(failure).__name__}: {failure}): report it with the traceback in the "
+                "process's log"
+            )
         code = getattr(failure, "sqlite_errorcode", 0) & 0xFF
         if code not in _PASSING and self._connection is not None:
             self._connection.close()

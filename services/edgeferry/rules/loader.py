@@ -16,7 +16,7 @@ from edgeferry.log.topics import Role, catalogue
 from edgeferry.rules.config import build_config, did_you_mean, shown
 from edgeferry.rules.graph import cycles, reached
 from edgeferry.rules.registry import NODES
-from edgeferry.rules.strict_yaml import SIZE_MAX, InvalidYaml, load_yaml
+from edgeferry.runtime.strict_yaml import SIZE_MAX, InvalidYaml, load_yaml
 
 CHAINS: Final = Path(__file__).parent / "chains"
 NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
@@ -35,6 +35,9 @@ def load_chain(name_or_path: str, role: Role | None) -> Chain:
     """A built-in chain by its name, any other by its path; for one role, or for any (None).
 
     Raises InvalidChain with every problem: of reading, of the file, of the whole."""
+    if not name_or_path:
+        names = ", ".join(built_in_chains())
+        raise InvalidChain([f"a chain has no name: give a built-in one ({names}) or a file's path"])
     if NAME.fullmatch(name_or_path):
         path, label = CHAINS / f"{name_or_path}.yaml", f"chains/{name_or_path}.yaml"
         if not path.is_file():

@@ -2,14 +2,18 @@
 
 import asyncio
 import errno
+import functools
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from edgeferry.core.errors import Stop
 from edgeferry.runtime.background import BackgroundTask
+from edgeferry.runtime.connection_bound import Bounds, ConnectionBound
 from edgeferry.runtime.http_bounds import BoundedBodies, BoundedProtocol
 from edgeferry.runtime.service import Health
 from edgeferry.runtime.settings import ListenSettings
@@ -34,7 +38,8 @@ class HttpLimits:
 class HttpServer:
     """Serves ``app`` on ``listen`` (``runtime.service.Service``).
 
-    option: the setting's name, for the error when the port is taken."""
+    option: the setting's name, for the error when the port is taken. turned_away: called for
+    each connection that was closed because there were too many."""
 
     def __init__(
         self,
@@ -43,10 +48,12 @@ class HttpServer:
         *,
         option: str = "http",
         limits: HttpLimits | None = None,
+        turned_away: Callable[[], None] = lambda: None,
     ) -> None:
         self._listen = listen
         self._option = option
         self._limits = limits or HttpLimits()
+        self._turned_away = turned_away
         self._app = BoundedBodies(app, self._limits.body_bytes)
         self._server: _Server | None = None
         self._loop_task = BackgroundTask("http server")
@@ -63,14 +70,13 @@ class HttpServer:
         server = self._server = _Server(
             uvicorn.Config(
                 self._app,
-                http=BoundedProtocol,
+                http=self._protocol(),
                 ws="none",
                 lifespan="off",
                 access_log=False,
                 log_config=None,
                 proxy_headers=False,
                 server_header=False,
-                limit_concurrency=self._limits.connections,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=max(1, round(self._limits.stop_seconds)),
                 backlog=_BACKLOG,
@@ -79,6 +85,18 @@ class HttpServer:
         self.address = listener.getsockname()[:2]
         await server.open(listener)
         self._loop_task.start(server.main_loop())
+
+    def _protocol(self) -> Any:
+        """What uvicorn makes of each connection, as it would of a class. All of one address
+        may be those of a proxy: there is no bound for it."""
+        most = self._limits.connections
+        bound = ConnectionBound(
+            "HTTP",
+            Bounds(most, most),
+            monotonic=asyncio.get_running_loop().time,
+            turned_away=self._turned_away,
+        )
+        return functools.partial(BoundedProtocol, bound)
 
     async def stop(self) -> None:
         """Take no new requests, let those under way end, cut them at ``stop_seconds``."""

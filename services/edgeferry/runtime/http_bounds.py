@@ -1,10 +1,13 @@
 """What one HTTP request may take: bytes and seconds, of its head and of its body."""
 
 import asyncio
+from typing import Any
 
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from edgeferry.runtime.connection_bound import ConnectionBound
 
 HEAD_BYTES = 32_768
 HEAD_SECONDS = 20.0
@@ -16,15 +19,27 @@ _HEAD_TOO_LARGE = "The request's line and headers are too large."
 class BoundedProtocol(HttpToolsProtocol):
     """Bounds the head in bytes and time and the body in time; uvicorn bounds neither."""
 
+    def __init__(self, bound: ConnectionBound, **uvicorns: Any) -> None:
+        super().__init__(**uvicorns)
+        self._bound = bound
+
     _timer: asyncio.TimerHandle | None = None
     _in_head = True
     _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._set_timer(HEAD_SECONDS)
+        if self._bound.enter(self, self.client[0] if self.client else ""):
+            self._set_timer(HEAD_SECONDS)
+        else:
+            self.abort()
+
+    def abort(self) -> None:
+        """See ``Bounded``."""
+        self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._bound.leave(self)
         self._clear_timer()
         super().connection_lost(exc)
 
@@ -43,8 +58,14 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        self._bound.settle(self)
         self._set_timer(BODY_SECONDS)
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.response_complete:  # else the next request was here already
+            self._bound.wait(self)
 
     def on_message_complete(self) -> None:
         self._head_bytes = 0

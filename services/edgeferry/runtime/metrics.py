@@ -225,6 +225,10 @@ class Metrics:
             "store_batch_refused", "Batches that the server found too large; split.", store
         )
 
+        self._http_away = counter(
+            "http_turned_away", "HTTP connections closed because there were too many."
+        )
+
         self._lane_dead = counter(
             "sync_dead_letters",
             "Events set aside here: received and too large for this log, or not fit to be sent.",
@@ -277,6 +281,10 @@ class Metrics:
             dead_letters=self._node_dead.labels(chain, node),
             lag_records=self._node_lag.labels(chain, node),
         )
+
+    def http_turned_away(self) -> None:
+        """A connection was closed because there were too many."""
+        self._http_away.inc()
 
     def ended(self, chain: str, node: str, relation: str, count: int) -> None:
         """So many more messages left by a relation that the chain wires to nothing."""

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 import uvloop
 
 from edgeferry.core.errors import EdgeferryError, InvalidChain, InvalidSettings, Stop
+from edgeferry.runtime.file_limit import raise_file_limit
+from edgeferry.runtime.file_problem import file_problem
 from edgeferry.runtime.health import HealthBoard
 from edgeferry.runtime.service import Service
 
@@ -58,6 +60,7 @@ def run_process(
 
     on_ready: called once all have started. Errors that the operator can mend are printed on
     stderr without a trace."""
+    raise_file_limit()
     process = Process(board, deadlines or Deadlines(), on_ready)
     try:
         return uvloop.run(process.run(build))
@@ -66,6 +69,12 @@ def run_process(
         return EXIT_INVALID
     except EdgeferryError as error:
         _say(f"Error: {error}")
+        return EXIT_NOT_STARTED
+    except OSError as error:
+        problem = file_problem(error)
+        if problem is None:
+            raise
+        _say(f"Error: {problem}")
         return EXIT_NOT_STARTED
 
 
@@ -108,6 +117,7 @@ class Process:
             else:
                 self._board.started(True)
                 spare_the_collector()
+                let_threads_in()
                 if self._on_ready is not None:
                     self._on_ready()
                 dead = await self._until_dead()
@@ -198,6 +208,12 @@ def spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+
+
+def let_threads_in() -> None:
+    """The writer threads of log and store want the interpreter a dozen times for each
+    transaction; with Python's default each time waits up to 5 ms behind a busy loop."""
+    sys.setswitchinterval(0.0005)
 
 
 def _say(text: str) -> None:

@@ -8,7 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from edgeferry.core.errors import InvalidSettings
 from edgeferry.core.ids import DEFAULT_TENANT_ID
@@ -33,6 +42,15 @@ def _split(value: object) -> object:
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean(cls, value: object) -> object:
+        """No setting is one, and pydantic would take it for 1 or 0."""
+        if isinstance(value, bool):
+            shown = "true" if value else "false"
+            raise PydanticCustomError("bool", f"should not be {shown}: no setting is a boolean")
+        return value
 
 
 class KafkaSettings(_Section):
@@ -98,6 +116,12 @@ class MqttSettings(ListenSettings):
     """Where devices connect by MQTT."""
 
     tls: MqttTlsSettings = MqttTlsSettings()
+    connections: int = Field(
+        10_000,
+        ge=1,
+        description="at once; fewer where the system lets the process open fewer files. Who "
+        "connects and does not log in makes room first",
+    )
 
 
 class LimitSettings(_Section):
@@ -124,12 +148,12 @@ OutboxPolicy = Literal["drop_oldest", "refuse_new"]
 
 
 _POLICY_TEXT = (
-    "when a cap is reached: drop_oldest deletes a twentieth of the cap, oldest first; refuse_new "
-    "refuses what devices send until there is room"
+    "at an Edge, when a cap is reached: drop_oldest deletes a twentieth of the cap, oldest first; "
+    "refuse_new refuses what devices send until there is room"
 )
 _MAX_BYTES_TEXT = (
-    "of events not acknowledged by the Cloud; 0: no cap. What was acknowledged to devices before "
-    "a refusal still comes through the chain and may overshoot it"
+    "at an Edge: of events not acknowledged by the Cloud; 0: no cap. What was acknowledged to "
+    "devices before a refusal still comes through the chain and may overshoot it"
 )
 
 
@@ -139,8 +163,12 @@ class OutboxLaneSettings(_Section):
 
     policy: OutboxPolicy = Field("refuse_new", description=_POLICY_TEXT)
     max_bytes: int = Field(2 * 1024**3, ge=0, description=_MAX_BYTES_TEXT)
-    max_events: int = Field(0, ge=0, description="events not acknowledged; 0: no cap")
-    max_age_seconds: float = Field(0.0, ge=0, description="of the oldest event; 0: no cap")
+    max_events: int = Field(
+        0, ge=0, description="at an Edge: events not acknowledged by the Cloud; 0: no cap"
+    )
+    max_age_seconds: float = Field(
+        0.0, ge=0, description="at an Edge: of the oldest event; 0: no cap"
+    )
 
 
 class TelemetryOutboxSettings(OutboxLaneSettings):

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from pydantic import BaseModel, ValidationError
+
+from edgeferry.runtime.strict_yaml import InvalidYaml, load_yaml
 
 PREFIX = "EDGEFERRY_"
 _NESTED = "__"
@@ -31,15 +32,15 @@ def from_file(file: Path | None, problems: list[str]) -> list[Given]:
     if file is None:
         return []
     try:
-        parsed = yaml.safe_load(file.read_text())
+        parsed = load_yaml(file.read_text())
     except FileNotFoundError:
         problems.append(f"settings file {file} does not exist: create it or name another")
         return []
     except (OSError, UnicodeDecodeError) as error:
         problems.append(f"settings file {file} cannot be read: {error}")
         return []
-    except yaml.YAMLError as error:
-        problems.append(f"settings file {file} is not YAML: {' '.join(str(error).split())}")
+    except InvalidYaml as error:
+        problems += [f"settings file {file}: {problem}" for problem in error.problems]
         return []
     if parsed is None:
         return []

@@ -20,6 +20,7 @@ from cassandra.cluster import (
     ResponseFuture,
     Session,
 )
+from cassandra.connection import ConnectionBusy
 from cassandra.policies import (
     ConstantReconnectionPolicy,
     DCAwareRoundRobinPolicy,
@@ -40,6 +41,8 @@ CONNECT_SECONDS = 5.0
 RECONNECT_SECONDS = 1.0
 HEARTBEAT_SECONDS = 5
 PAGE_ROWS = 2000
+
+BUSY_SECONDS = 0.02
 
 SMALLEST_BATCH_BYTES = 4 * 1024
 
@@ -258,15 +261,18 @@ class CassandraSession:
         session = self._session
         if session is None or statement is None:
             raise StoreUnavailable(f"not connected to Cassandra at {self.address}")
-        loop = asyncio.get_running_loop()
-        answer = _Answer(loop)
-        try:
-            answer.follow(session.execute_async(statement, cells))
-            return await answer.rows
-        except EdgeferryError:
-            raise
-        except Exception as error:
-            raise self._meaning_of(error) from error
+        patience = self._clock.monotonic() + self._tuning.request_seconds
+        while True:
+            answer = _Answer(asyncio.get_running_loop())
+            try:
+                answer.follow(session.execute_async(statement, cells))
+                return await answer.rows
+            except EdgeferryError:
+                raise
+            except Exception as error:
+                if not _not_sent(error) or self._clock.monotonic() >= patience:
+                    raise self._meaning_of(error) from error
+            await asyncio.sleep(BUSY_SECONDS)
 
     def _meaning_of(self, error: Exception) -> Exception:
         """Who acts: the sender of a bad value, or time."""
@@ -277,6 +283,15 @@ class CassandraSession:
         if isinstance(error, InvalidRequest) and not any(s in text for s in _MISSING_TABLE):
             return Unstorable(text)
         return StoreUnavailable(f"Cassandra at {self.address}: {text or repr(error)}")
+
+
+def _not_sent(error: Exception) -> bool:
+    """The driver refused to queue a request behind bytes that the socket does not take yet: it
+    was not sent, and large batches side by side fill a socket at any time."""
+    if isinstance(error, NoHostAvailable) and isinstance(error.errors, dict):
+        errors = list(error.errors.values())
+        return bool(errors) and all(isinstance(one, ConnectionBusy) for one in errors)
+    return isinstance(error, ConnectionBusy)
 
 
 class _Answer:

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgeferry.core.clock import Clock
@@ -18,7 +18,7 @@ from edgeferry.store.sqlite_ids import SqliteIds
 from edgeferry.store.sqlite_reader import SqliteReader
 from edgeferry.store.sqlite_rpcs import SqliteRpcs
 from edgeferry.store.sqlite_timeseries import SqliteTimeseries
-from edgeferry.store.sqlite_writer import Insert, Job, SqliteWriter
+from edgeferry.store.sqlite_writer import Cell, Insert, Job, SqliteWriter
 
 FILE = "store.db"
 
@@ -29,6 +29,10 @@ LOAD_POSITION = """
 SELECT json_group_array(json_array(epoch, offset, incarnation, detail))
 FROM positions WHERE stream = ?
 """
+_WRITE_SOMETHING: Sequence[tuple[str, Sequence[Cell]]] = (
+    ("INSERT OR REPLACE INTO positions VALUES ('', 0, 0, '', '')", ()),
+    ("DELETE FROM positions WHERE stream = ''", ()),
+)
 LOAD_POSITIONS = """
 SELECT json_group_array(json_array(stream, epoch, offset, incarnation, detail)) FROM positions
 """
@@ -136,4 +140,7 @@ class SqliteStore:
         self._lock.release()
 
     async def ping(self) -> None:
+        """After a failure it tries to write. Raises StoreUnavailable, StoreUnusable, StoreFault."""
+        if self._writer.problem:
+            await self._writer.write(Job(statements=list(_WRITE_SOMETHING)))
         await self._reader.rows("SELECT '[]'", ())

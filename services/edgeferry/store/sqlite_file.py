@@ -14,6 +14,11 @@ APPLICATION_ID = 0x65646672  # "edfr"
 OLDEST_SQLITE = (3, 38, 0)
 BUSY_SECONDS = 5.0
 
+CHECKED_BYTES = 16 * 1024 * 1024
+"""A file up to this size is examined at every start (some 50 ms)."""
+CHECKED_BYTES_AFTER_A_KILL = 128 * 1024 * 1024
+"""Some 0.4 s, more on a slow disk."""
+
 _BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _WHAT_TO_DO = {
     sqlite3.SQLITE_FULL: "free space on its disk",
@@ -28,11 +33,15 @@ def meaning_of(error: sqlite3.Error, path: Path) -> EdgeferryError:
     """Damage is for the operator; anything else (full disk, I/O, lock) passes with time."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in _BROKEN:
-        return StoreUnusable(
-            f"{path} is damaged ({error}): restore it from a backup, or move it away to start anew"
-        )
+        return _damaged(path, str(error))
     advice = _WHAT_TO_DO.get(code)
     return StoreUnavailable(f"{path}: {error}" + (f": {advice}" if advice else ""))
+
+
+def _damaged(path: Path, what: str) -> StoreUnusable:
+    return StoreUnusable(
+        f"{path} is damaged ({what}): restore it from a backup, or move it away to start anew"
+    )
 
 
 class FileLock:
@@ -82,12 +91,14 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     Raises StoreUnusable (damaged, foreign or newer file, SQLite too old), StoreUnavailable."""
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise StoreUnusable(f"SQLite {sqlite3.sqlite_version} is too old: 3.38 or newer is needed")
+    killed = path.with_name(f"{path.name}-wal").exists()
     try:
         connection = _connect(path)
     except sqlite3.Error as error:
         raise meaning_of(error, path) from error
     try:
         _check_format(connection, path)
+        _check_damage(connection, path, killed)
     except sqlite3.Error as error:
         connection.close()
         raise meaning_of(error, path) from error
@@ -151,6 +162,13 @@ def _check_format(connection: sqlite3.Connection, path: Path) -> None:
     while version < FORMAT:
         _execute_at_once(connection, MIGRATIONS[version], version + 1)
         version += 1
+
+
+def _check_damage(connection: sqlite3.Connection, path: Path, killed: bool) -> None:
+    if path.stat().st_size <= (CHECKED_BYTES_AFTER_A_KILL if killed else CHECKED_BYTES):
+        found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+        if found != "ok":
+            raise _damaged(path, found.replace("\n", " "))
 
 
 def _execute_at_once(connection: sqlite3.Connection, statements: str, version: int) -> None:

@@ -1,8 +1,8 @@
 """Time series in SQLite: history by (entity, key, ts), latest by (entity, key)."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 from edgeferry.core.aggregation import Aggregation, Step
 from edgeferry.core.clock import Clock
@@ -35,6 +35,8 @@ PURGE = (
     " (SELECT entity, key, ts FROM history WHERE expires <= ? ORDER BY expires LIMIT ?)"
 )
 
+T = TypeVar("T")
+
 
 class SqliteTimeseries:
     """The port core.store.TimeseriesStore.
@@ -57,6 +59,7 @@ class SqliteTimeseries:
         self._ids = ids
         self._deletes = deletes
         self._deleting = asyncio.Lock()
+        self._under_way: set[asyncio.Task[Any]] = set()
         self._clock = clock
         self._metrics = metrics
         self._next_purge = clock.monotonic()
@@ -84,6 +87,14 @@ class SqliteTimeseries:
         """Raises StoreUnavailable, Unstorable (nothing is deleted)."""
         check_delete(delete)
         entity_type, entity_id, names = delete.entity_type, delete.entity_id, delete.keys
+        done = await self._whole(self._delete(delete))
+        gone = [name for name in names if done[name].latest_gone]
+        latest = await self.latest(entity_type, entity_id, gone) if gone else []
+        found = {entry.key: entry for entry in latest}
+        return [DeletedKey(name, done[name].latest_gone, found.get(name)) for name in names]
+
+    async def _delete(self, delete: TimeseriesDelete) -> Mapping[str, Done]:
+        entity_type, entity_id, names = delete.entity_type, delete.entity_id, delete.keys
         async with self._deleting:
             await self._ids.resolve([naming(entity_type, entity_id, *names)])
             entity = self._ids.entities[entity_type, entity_id]
@@ -92,16 +103,16 @@ class SqliteTimeseries:
             done = await self._write_delete(
                 entity, lambda execute: delete_keys(execute, entity, keys.values(), delete, now)
             )
-        gone = [name for name in names if done[keys[name]].latest_gone]
-        latest = await self.latest(entity_type, entity_id, gone) if gone else []
-        found = {entry.key: entry for entry in latest}
-        return [DeletedKey(name, done[keys[name]].latest_gone, found.get(name)) for name in names]
+        return {name: done[number] for name, number in keys.items()}
 
     async def delete_entity(self, entity_type: str, entity_id: str, stamp: int) -> None:
         """Raises StoreUnavailable, Unstorable (nothing is deleted)."""
         new = whole_time(stamp)
         check_delete(TimeseriesDelete(entity_type, entity_id, (), new.start, new.end, stamp))
+        await self._whole(self._delete_entity(entity_type, entity_id, stamp))
 
+    async def _delete_entity(self, entity_type: str, entity_id: str, stamp: int) -> None:
+        new = whole_time(stamp)
         async with self._deleting:
             await self._ids.resolve([naming(entity_type, entity_id)])
             entity = self._ids.entities[entity_type, entity_id]
@@ -111,6 +122,19 @@ class SqliteTimeseries:
                 return {EVERY_KEY: Done(new, True)}
 
             await self._write_delete(entity, work)
+
+    async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
+        """Also when its caller goes: a delete that is durable and not remembered would let a
+        late write bring back what is gone."""
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # its caller has it; when that has gone, nobody needs it
 
     async def _write_delete(
         self, entity: int, work: Callable[[Execute], dict[int, Done]]

@@ -6,6 +6,7 @@ step.
 """
 
 import asyncio
+import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple, TypeVar, cast
 
 from edgeferry.core.clock import Clock
-from edgeferry.core.errors import EdgeferryError, StoreUnavailable
+from edgeferry.core.errors import EdgeferryError, StoreFault, StoreUnavailable
 from edgeferry.store.metrics import StoreMetrics
 from edgeferry.store.sqlite_file import meaning_of, open_for_writing
 
@@ -26,6 +27,8 @@ ROWS_PER_COMMIT = 20_000
 Cell = int | float | str | bytes | None
 Execute = Callable[[str, Sequence[Cell]], sqlite3.Cursor]
 Result = TypeVar("Result")
+
+log = logging.getLogger(__name__)
 
 
 class Insert(NamedTuple):
@@ -86,6 +89,8 @@ class SqliteWriter:
         self._thread: threading.Thread | None = None
         self._connection: sqlite3.Connection | None = None
         self._taking = False
+        self.problem = ""
+        """What the last transaction failed of; empty once one has written something again."""
 
     def open(self) -> sqlite3.Connection:
         """Open the file and start the thread. Raises StoreUnusable, StoreUnavailable."""
@@ -110,7 +115,7 @@ class SqliteWriter:
             self._connection = None
 
     async def write(self, job: Job) -> None:
-        """Return when the job is durable. Raises StoreUnavailable, StoreUnusable:
+        """Return when the job is durable. Raises StoreUnavailable, StoreUnusable, StoreFault:
         nothing of it stands."""
         if not self._taking:
             raise StoreUnavailable(f"{self._path} is not open for writing")
@@ -122,7 +127,7 @@ class SqliteWriter:
     async def run(self, work: Callable[[Execute], Result], job: Job | None = None) -> Result:
         """What ``work`` gives, once it is durable; ``job``: rows that go before it.
 
-        Raises StoreUnavailable, StoreUnusable: nothing of it stands."""
+        Raises StoreUnavailable, StoreUnusable, StoreFault: nothing of it stands."""
         job = job or Job()
         job.work = work
         await self.write(job)
@@ -155,22 +160,47 @@ class SqliteWriter:
         return group, True
 
     def _commit(self, group: list[_Pending]) -> None:
-        begun = self._clock.monotonic()
-        error: EdgeferryError | None = None
-        rows = 0
         try:
-            rows = self._transact([pending.job for pending in group])
+            self._write_all(group)
         except sqlite3.Error as failure:
-            error = meaning_of(failure, self._path)
+            self._failed(group, meaning_of(failure, self._path))
         except Exception as failure:
-            error = StoreUnavailable(f"{self._path}: {failure!r}")
-        if error is None:
-            self._metrics.observe_batch(rows, 0, self._clock.monotonic() - begun)
+            log.exception("a transaction of %d callers failed for no known cause", len(group))
+            self._try_each(group, failure)
+
+    def _write_all(self, group: list[_Pending]) -> None:
+        begun = self._clock.monotonic()
+        rows = self._transact([pending.job for pending in group])
+        self._metrics.observe_batch(rows, 0, self._clock.monotonic() - begun)
+        _resolve(group, None)
+
+    def _try_each(self, group: list[_Pending], failure: Exception) -> None:
+        """Only who makes a transaction fail fails with it."""
+        if len(group) == 1:
+            self._failed(group, self._fault(failure))
+            return
+        for pending in group:
+            try:
+                self._write_all([pending])
+            except sqlite3.Error as error:
+                self._failed([pending], meaning_of(error, self._path))
+            except Exception as error:
+                self._failed([pending], self._fault(error))
+
+    def _failed(self, group: list[_Pending], error: EdgeferryError) -> None:
+        self.problem = str(error)
         _resolve(group, error)
+
+    def _fault(self, failure: Exception) -> StoreFault:
+        return StoreFault(
+            f"{self._path}: writing failed by a fault of this program "
+            f"({type(failure).__name__}: {failure}): report it with the traceback in the "
+            "process's log"
+        )
 
     def _transact(self, jobs: list[Job]) -> int:
         assert self._connection is not None
-        execute = self._connection.execute
+        execute, changes = self._connection.execute, self._connection.total_changes
         rows = 0
         execute("BEGIN IMMEDIATE")
         try:
@@ -186,6 +216,8 @@ class SqliteWriter:
             if self._connection.in_transaction:
                 execute("ROLLBACK")
             raise
+        if self._connection.total_changes != changes:  # else it has not tried the disk
+            self.problem = ""
         return rows
 
 

@@ -137,7 +137,8 @@ class BatchDelivery:
                         records += found
                 self.after_fetch(len(records))
                 for start in range(0, len(records), size):
-                    await self._deliver(records[start : start + size], generation)
+                    if not await self._deliver(records[start : start + size], generation):
+                        break
         except self.consumer_stopped_errors:
             if not app.should_stop:
                 raise
@@ -161,10 +162,12 @@ class BatchDelivery:
     def after_fetch(self, count: int) -> None:
         """Hook: ``count`` records came with the last fetch."""
 
-    async def _deliver(self, records: Sequence[Record], generation: int) -> None:
+    async def _deliver(self, records: Sequence[Record], generation: int) -> bool:
+        """Whether to go on with what was fetched together with them: not when they come again,
+        for then what stands above them must come after them."""
         await self.app.flow_control.acquire()  # blocks during a rebalance
         if generation != self.app.consumer_generation_id or not self.flow_active:
-            return  # fetched before the rebalance, which sought back: it comes again
+            return False  # fetched before the rebalance, which sought back: it comes again
         read = self._read_offset
         fresh: list[Record] = []
         below = False
@@ -184,9 +187,9 @@ class BatchDelivery:
             # Only a log that was truncated or made anew under us gives these.
             log.warning("%s: records below the position: looking again", self.app.conf.id)
             await self.perform_seek()
-            return
+            return False
         if not fresh:
-            return
+            return True
         next_offsets = {TP(*tp): offset for tp, offset in ends.items()}
         batch = Batch(fresh, next_offsets, self._announce(generation))
         last = fresh[-1]
@@ -201,6 +204,7 @@ class BatchDelivery:
         read.update(next_offsets)
         self.deliveries += 1
         await self.callback(message)
+        return True
 
     def _announce(self, generation: int) -> Mapping[TP, int] | None:
         if self._announced == generation:

@@ -15,6 +15,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode.utils.futures import maybe_async
 
+from edgeferry.log.kafka_commit import commit
 from edgeferry.log.kafka_headers import read_any_headers
 from edgeferry.streams.delivery import MAX_BATCH_BYTES, MAX_BATCH_RECORDS, BatchDelivery
 from edgeferry.streams.producer import NoProducer
@@ -118,7 +119,7 @@ class InLoopConsumerThread(driver.AIOKafkaConsumerThread):
             if tp in assigned
         }
         try:
-            await consumer.commit(wanted)
+            await commit(consumer, wanted)
         except KafkaError as error:
             log.warning(
                 "committing for %s failed, will be tried again: %r", self.app.conf.id, error

@@ -63,6 +63,8 @@ class CloudSync:
         self._server: grpc.aio.Server | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._stopping = False
+        self._behind = False
+        self._held_back = ""
         self.port = 0
 
     @property
@@ -117,9 +119,7 @@ class CloudSync:
 
     def health(self) -> Health:
         alive = self._watcher is not None and not self._watcher.done()
-        paused = alive and self._sessions.window == 0
-        detail = "edges are held back until the chain has caught up" if paused else ""
-        return Health(alive=alive, ready=alive, detail=detail)
+        return Health(alive=alive, ready=alive, detail=self._held_back if alive else "")
 
     async def edges(self) -> list[EdgeStatus]:
         """Every edge of the file with its positions: the proof of completeness.
@@ -190,13 +190,9 @@ class CloudSync:
             serving.exception()  # the handler tells it; when it has gone, nobody needs it
 
     async def _watch(self) -> None:
-        pressure = self._parts.backpressure
         while True:
-            lag = self._parts.lag()
-            if lag > pressure.stop_above:
-                self._sessions.window = 0
-            elif lag < pressure.resume_below:
-                self._sessions.window = self._limits.window
+            self._held_back = self._why_held_back()
+            self._sessions.window = 0 if self._held_back else self._limits.window
             admitted = self._admitted()
             for session in self._sessions.all():
                 if admitted is not None and session.edge not in admitted:
@@ -206,6 +202,17 @@ class CloudSync:
                 if session.link is not None:
                     session.link.credit(self._sessions.window)
             await asyncio.sleep(_WATCH_SECONDS)
+
+    def _why_held_back(self) -> str:
+        """Empty while edges may send."""
+        pressure, lag = self._parts.backpressure, self._parts.lag()
+        if lag > pressure.stop_above:
+            self._behind = True
+        elif lag < pressure.resume_below:
+            self._behind = False
+        if full := self._parts.full():
+            return f"edges are held back: {full}"
+        return "edges are held back until the chain has caught up" if self._behind else ""
 
     def _admitted(self) -> set[Edge] | None:
         """With their secrets of now. None while the file cannot be read: that ends nobody's

@@ -1,7 +1,6 @@
 """The Edge's end of the link: dials the Cloud and keeps at it."""
 
 import asyncio
-import contextlib
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -29,13 +28,12 @@ from edgeferry.sync.inbox import Inbox, Received
 from edgeferry.sync.lane_status import ReceivedLane, received_lane
 from edgeferry.sync.lanes import DOWN
 from edgeferry.sync.link import Link
-from edgeferry.sync.outbox import Backlog, Outbox
+from edgeferry.sync.outbox import Outbox
 from edgeferry.sync.sending import LinkLimits, Sending
 from edgeferry.sync.streams import CallStream
 from edgeferry.sync.sync_pb2 import Begin, Frame, Goodbye, Hello, Start
 
 _HANDSHAKE_SECONDS = 30.0
-_LOOK_SECONDS = 2.0
 _STOP_SECONDS = 10.0
 _LASTED_SECONDS = 10.0
 """A session that was this long got somewhere, also when nothing was to be sent."""
@@ -70,14 +68,11 @@ class EdgeSyncParts:
 
 @dataclass(frozen=True, slots=True)
 class LaneStatus:
-    """``depth``: events not acknowledged; ``oldest_age_ms`` None when there is none.
-    ``held_by_schema``: a schema id that the Cloud must learn first."""
+    """``held_by_schema``: a schema id that the Cloud must learn first."""
 
     epoch: int
     acked: int
     in_flight: int
-    depth: int
-    oldest_age_ms: int | None
     held_by_schema: int | None
 
 
@@ -114,11 +109,10 @@ class EdgeSync:
         self._link: Link | None = None
         self._sending: Mapping[str, Sending] = {}
         self._inboxes: Sequence[Inbox] = ()
-        self._backlogs: dict[str, Backlog] = {}
         self._writer: ClosableWriter | None = None
         self._detail = "not connected yet"
         self._edge_id = ""
-        self._tasks: list[asyncio.Task[None]] = []
+        self._task: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
 
     @property
@@ -127,27 +121,22 @@ class EdgeSync:
 
     async def start(self) -> None:
         """Returns at once: the Cloud may be away."""
-        self._tasks = [
-            asyncio.create_task(self._keep_connected(), name="sync"),
-            asyncio.create_task(self._watch_backlogs(), name="sync backlogs"),
-        ]
+        self._task = asyncio.create_task(self._keep_connected(), name="sync")
 
     async def stop(self) -> None:
         """Ends a session in order; a connection that is still being made is dropped."""
         self._stopping.set()
-        if not self._tasks:
+        if self._task is None:
             return
-        connected, watching = self._tasks
-        watching.cancel()
         if self._link is not None:
             self._link.end(SessionEnded(Goodbye.STOPPING, "the Edge stops"))
-            await asyncio.wait([connected], timeout=_STOP_SECONDS)
-        connected.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.wait([self._task], timeout=_STOP_SECONDS)
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
         await self._drop_writer()
 
     def health(self) -> Health:
-        alive = all(not task.done() for task in self._tasks)
+        alive = self._task is None or not self._task.done()
         return Health(alive=alive, ready=True, detail=self._detail)
 
     def status(self) -> EdgeSyncStatus:
@@ -162,17 +151,12 @@ class EdgeSync:
         )
 
     def _lane_status(self, outbox: Outbox) -> LaneStatus:
-        backlog = self._backlogs.get(outbox.lane, Backlog(0, None))
-        now_ms = self._parts.received.clock.now_ms()
-        age = None if backlog.oldest_ms is None else max(0, now_ms - backlog.oldest_ms)
         sending = self._sending.get(outbox.lane)
         if sending is None:
             epoch, acked = outbox.kept
-            return LaneStatus(epoch, acked, 0, backlog.depth, age, None)
+            return LaneStatus(epoch, acked, 0, None)
         lane = sending.lane
-        return LaneStatus(
-            lane.epoch, lane.acked, lane.in_flight, backlog.depth, age, sending.held_by_schema
-        )
+        return LaneStatus(lane.epoch, lane.acked, lane.in_flight, sending.held_by_schema)
 
     async def _keep_connected(self) -> None:
         failures = 0
@@ -312,16 +296,6 @@ class EdgeSync:
         writer, self._writer = self._writer, None
         if writer is not None:
             await writer.stop()
-
-    async def _watch_backlogs(self) -> None:
-        while True:
-            for outbox in self._parts.outboxes:
-                sending = self._sending.get(outbox.lane)
-                with contextlib.suppress(Later, OffsetOutOfRange):
-                    self._backlogs[outbox.lane] = await outbox.backlog(
-                        sending.lane if sending else None
-                    )
-            await asyncio.sleep(_LOOK_SECONDS)
 
 
 def _checked(settings: SyncSettings) -> Path:

@@ -14,6 +14,8 @@ from edgeferry.core.errors import InvalidSettings, Never
 from edgeferry.core.ids import new_entity_id, new_secret, new_token
 from edgeferry.sync.recovery import is_edge_id
 
+_NAME_MAX = 255
+
 
 @dataclass(frozen=True, slots=True)
 class Edge:
@@ -94,9 +96,15 @@ class Edges:
 
 def add_edge(path: Path, name: str) -> tuple[Edge, str]:
     """Add an edge to the file (made when missing, mode 0600) and return it with its
-    secret, which is kept nowhere. Raises InvalidSettings for a name that is taken or blank."""
+    secret, which is kept nowhere. Raises InvalidSettings for a name that is taken, blank or
+    too long."""
     if not (name.strip() and name.isprintable()):
-        raise InvalidSettings(f"an edge cannot be named {name!r}: give it a printable name")
+        raise InvalidSettings(f"an edge cannot be named {name[:40]!r}: give it a printable name")
+    if len(name) > _NAME_MAX:
+        raise InvalidSettings(
+            f"an edge cannot be named {name[:40]!r}...: give it a name of at most {_NAME_MAX} "
+            "characters"
+        )
     with _changing(path):
         listed = _load(path) if path.exists() else _Listed(bytes.fromhex(new_secret()))
         if any(edge.name == name for edge in listed.edges):

@@ -294,7 +294,12 @@ class Link:
             return pack(records)
         except Exception:  # of one of them: it must not stop those behind it
             fit, unfit = sifted(records, lambda record: pack([record]))
-            await set_aside(unfit, lane=sending.name, site=self._site, writer=writer)
+            new = [one for one in unfit if not sending.outbox.is_aside(one[0].offset)]
+            if new:
+                await set_aside(new, lane=sending.name, site=self._site, writer=writer)
+                passed = fit[-1].offset + 1 if fit else lane.next_offset
+                if passed <= new[-1][0].offset:
+                    sending.outbox.set_aside(passed, new[-1][0].offset + 1)
             return pack(fit) if fit else None
 
     async def _skip(self, sending: Sending) -> None:
@@ -356,15 +361,17 @@ class Link:
 
     async def _tell_made(self, sending: Sending) -> None:
         """Also when it is the same as ever, as a beat."""
-        told, silent = -1, 0.0
+        clock = asyncio.get_running_loop().time
+        outbox, told, told_at = sending.outbox, -1, 0.0
         while True:
-            with contextlib.suppress(Later):
-                end = await sending.outbox.end()
-                if end != told or silent >= BEAT_SECONDS:
-                    await self.send(Frame(made=Made(lane=sending.name, end=end)))
-                    told, silent = end, 0.0
+            with contextlib.suppress(Later, TimeoutError):
+                async with asyncio.timeout(_MADE_SECONDS):
+                    await outbox.end()
+            end = outbox.last_end  # a log that does not answer is no reason to fall silent
+            if end != told or clock() - told_at >= BEAT_SECONDS:
+                await self.send(Frame(made=Made(lane=sending.name, end=end)))
+                told, told_at = end, clock()
             await asyncio.sleep(_MADE_SECONDS)
-            silent += _MADE_SECONDS
 
 
 def _schema_id(record: Record) -> int:

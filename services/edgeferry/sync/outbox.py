@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from typing import NamedTuple
 
 from edgeferry.core.errors import LogUnavailable
 from edgeferry.core.store import Position, PositionStore
@@ -21,13 +20,7 @@ from edgeferry.sync.resume import (
     resume,
 )
 from edgeferry.sync.send_log import HELD_WAIT_MS, SendLog
-
-
-class Backlog(NamedTuple):
-    """What waits to be acknowledged: events, and the oldest one's time (ms; None: none)."""
-
-    depth: int
-    oldest_ms: int | None
+from edgeferry.sync.set_aside import Aside
 
 
 class Outbox:
@@ -44,6 +37,8 @@ class Outbox:
         self.session: SendLane | None = None
         self._memory: SendMemory | None = None
         self._ledger: DropLedger | None = None
+        self._aside: Aside | None = None
+        self._aside_kept = True
         self._changing = asyncio.Lock()  # a drop between a session's facts and its begin
         self._committed = -1
         self._begun_at = 0
@@ -54,6 +49,7 @@ class Outbox:
         """Raises LogUnavailable, StoreUnavailable."""
         self._memory = _memory(await self._positions.load(self._stream))
         self._facts = await self.log.facts()
+        await self._standing_aside(self._facts)
         epoch = self._memory.epoch if self._memory else 0
         return Offer(epoch, self._facts.start, self._facts.end)
 
@@ -100,6 +96,8 @@ class Outbox:
     async def acked(self, offset: int, last: bytes) -> None:
         """Keep how far the receiver is. Raises LogUnavailable, StoreUnavailable."""
         async with self._changing:
+            if not self._aside_kept:
+                await self._keep_aside()
             if self._memory is None:
                 return
             if (self._memory.acked, self._committed) != (offset, offset):
@@ -118,6 +116,29 @@ class Outbox:
             await self._note(ledger)
             await self.log.drop(min(below, facts.end))
             return ledger.total - before.total
+
+    def set_aside(self, first: int, end: int) -> None:
+        """The events of these offsets are dead letters, durably, and no event was sent that
+        stands behind them. Kept by the next ``acked``."""
+        self._aside = Aside(first, end, self._facts.log_id)
+        self._aside_kept = False
+
+    def is_aside(self, offset: int) -> bool:
+        return self._aside is not None and self._aside.holds(offset)
+
+    async def _keep_aside(self) -> None:
+        assert self._aside is not None
+        position = Position(0, self._aside.end, "", self._aside.pack())
+        await self._positions.save(f"{self._stream}/aside", position)
+        self._aside_kept = True
+
+    async def _standing_aside(self, facts: LogFacts) -> Aside:
+        if self._aside is None:
+            stored = await self._positions.load(f"{self._stream}/aside")
+            self._aside = Aside.unpack(stored.detail) if stored else Aside()
+        if self._aside.log_id != facts.log_id or self._aside.end > facts.end:
+            self._aside = Aside()  # of another log
+        return self._aside
 
     async def dropped(self) -> DropLedger:
         """Raises LogUnavailable, StoreUnavailable."""
@@ -160,29 +181,25 @@ class Outbox:
         return self._facts.end
 
     @property
+    def last_end(self) -> int:
+        """The same as last known."""
+        return self._facts.end
+
+    @property
     def kept(self) -> tuple[int, int]:
         """Epoch and acked offset as last kept."""
         return (self._memory.epoch, self._memory.acked) if self._memory else (0, 0)
 
     def forget(self) -> None:
         """Ask the store anew: another process has this lane's sessions."""
-        self._memory = self._ledger = None
-
-    async def backlog(self, lane: SendLane | None) -> Backlog:
-        """``lane`` is this lane's session, None where there is none.
-
-        Raises LogUnavailable, StoreUnavailable, OffsetOutOfRange."""
-        facts = await self.log.facts()
-        acked = max(lane.acked if lane else await self._acked(), facts.start)
-        if acked >= facts.end:
-            return Backlog(0, None)
-        return Backlog(facts.end - acked, await self._oldest_ms(acked, lane))
+        self._memory = self._ledger = self._aside = None
 
     async def figures(self) -> Figures:
         """Raises LogUnavailable, StoreUnavailable, OffsetOutOfRange."""
         facts = await self.log.facts()
         acked = await self._acked()
-        first = min(max(acked, facts.start), facts.end)
+        aside = await self._standing_aside(facts)
+        first = min(aside.passed(max(acked, facts.start)), facts.end)
         size, measured = await self.bytes_from(first, facts.end)
         oldest_ms = await self._oldest_ms(first, self.session) if first < facts.end else None
         dropped = (await self._standing(facts)).total

@@ -61,6 +61,7 @@ class OutboxWatch(BackgroundService):
         self._warned: set[str] = set()
         self._looks: dict[str, LaneLook] = {}
         self._problem = ""
+        self._said = ""
         super().__init__()
 
     @property
@@ -84,15 +85,17 @@ class OutboxWatch(BackgroundService):
     async def look(self) -> None:
         """At every lane, once. What the log or the store does not tell now, the next look
         finds out."""
-        self._problem = ""
+        self._problem, stopped = "", ""
         for lane in self._lanes:
             try:
                 await self._look(lane)
             except (Later, OffsetOutOfRange) as error:
                 self._problem = f"{lane.outbox.lane}: {error}"
             except Stop as error:
-                self._problem = f"{lane.outbox.lane}: {error}"
-                log.error("the outbox of lane %s cannot be watched: %s", lane.outbox.lane, error)
+                self._problem = stopped = f"{lane.outbox.lane}: {error}"
+        if stopped and stopped != self._said:
+            log.error("the outbox cannot be watched: lane %s", stopped)
+        self._said = stopped
 
     async def _look(self, lane: WatchedLane) -> None:
         if not self._parts.sends:

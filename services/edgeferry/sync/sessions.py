@@ -34,6 +34,11 @@ class Refused(EdgeferryError):
         self.code = code
 
 
+def room_for_all() -> str:
+    """For a Cloud whose log and store are on servers that watch their disks themselves."""
+    return ""
+
+
 def no_lanes_down(_edge_id: str) -> Sequence[Outbox]:
     """For a Cloud that sends nothing to its edges."""
     return ()
@@ -51,12 +56,14 @@ class Backpressure:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloudSyncParts:
     """writer: makes the process's log writer, ready to use; made anew after a failure.
-    lag: events that wait in the intake and the chains. down: the lanes that go to an edge,
-    in order of precedence."""
+    lag: events that wait in the intake and the chains. full: why this site has no room for
+    more, empty while it has: edges keep theirs then. down: the lanes that go to an edge, in
+    order of precedence."""
 
     received: Received
     writer: Callable[[], ClosableWriter]
     lag: Callable[[], int]
+    full: Callable[[], str] = room_for_all
     down: Callable[[str], Sequence[Outbox]] = no_lanes_down
     backpressure: Backpressure = Backpressure()
 

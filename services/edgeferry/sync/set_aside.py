@@ -1,7 +1,9 @@
 """Events that cannot travel: dead letters at their sender, so that those behind them go on."""
 
+import json
 import logging
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from edgeferry.core.dead_letter import DeadLetter
 from edgeferry.core.record import LogWriter, Outgoing, Record
@@ -13,6 +15,29 @@ log = logging.getLogger(__name__)
 
 Unfit = tuple[Record, Exception]
 """An event and why it cannot travel."""
+
+
+class Aside(NamedTuple):
+    """Events from ``first`` up to ``end`` (offsets) that were set aside and that no sent event
+    has passed: the receiver cannot acknowledge them. ``log_id`` is of the log that they are in."""
+
+    first: int = 0
+    end: int = 0
+    log_id: str = ""
+
+    def holds(self, offset: int) -> bool:
+        return self.first <= offset < self.end
+
+    def passed(self, offset: int) -> int:
+        """The first offset from this one on that still may travel."""
+        return self.end if self.holds(offset) else offset
+
+    def pack(self) -> str:
+        return json.dumps(self._asdict())
+
+    @staticmethod
+    def unpack(text: str) -> "Aside":
+        return Aside(**json.loads(text))
 
 
 def sifted(

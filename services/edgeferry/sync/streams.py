@@ -3,8 +3,10 @@
 import asyncio
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from edgeferry.sync.ending import SessionEnded
+from edgeferry.sync.flow import ProtocolError
 from edgeferry.sync.sync_pb2 import Frame, Goodbye
 
 _USELESS_TO_RETRY = frozenset(
@@ -58,6 +60,8 @@ class ContextStream:
             frame = await self._context.read()
         except _BROKEN as error:
             raise _lost(error) from error
+        except DecodeError as error:
+            raise ProtocolError("bytes that are no frame") from error
         return frame if isinstance(frame, Frame) else None
 
     async def write(self, frame: Frame) -> None:

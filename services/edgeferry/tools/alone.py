@@ -38,6 +38,7 @@ from edgeferry.tools.shape import (
 )
 
 F = TypeVar("F", bound=Callable[..., Any])
+L = TypeVar("L", bound=ListenSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +149,14 @@ class AloneSite:
             }
         )
 
-    def listening(self, before: ListenSettings, port: int | None) -> ListenSettings:
+    def listening(self, before: L, port: int | None) -> L:
         """port: as asked for; a free one for 0, which is then kept. Raises PortTaken."""
         host = self.options.host or before.host
         if port == 0:
             port = any_free_port(host, self._taken)
             self._taken.add(port)
-        return ListenSettings(host=host, port=before.port if port is None else port)
+        chosen = before.port if port is None else port
+        return before.model_copy(update={"host": host, "port": chosen})
 
     def _root_chain(self) -> RootChain:
         asked = self.options.chain

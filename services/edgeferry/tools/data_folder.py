@@ -6,13 +6,16 @@ import fcntl
 import os
 import random
 import socket
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import orjson
 
 from edgeferry.core.errors import InvalidSettings, Stop
+
+T = TypeVar("T")
 
 LOOPBACK = "127.0.0.1"
 _LAST_PORT = 32_000
@@ -99,17 +102,34 @@ class Remembered:
         try:
             parsed = orjson.loads(path.read_bytes())
             return Remembered(
-                ports=dict(parsed["ports"]),
-                chains=dict(parsed["chains"]),
-                password_set=bool(parsed.get("password_set")),
+                ports=_checked(parsed["ports"], _port),
+                chains=_checked(parsed["chains"], _text),
+                password_set=parsed.get("password_set") is True,
             )
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InvalidSettings(
                 f"{path} is broken ({error}): remove it, ports and chains are then chosen anew"
             ) from error
 
     def write(self, data: Path) -> None:
         write_whole(_file(data), orjson.dumps(asdict(self), option=orjson.OPT_INDENT_2))
+
+
+def _checked(given: Mapping[str, object], check: Callable[[object], T]) -> dict[str, T]:
+    """Raises TypeError."""
+    return {name: check(value) for name, value in given.items()}
+
+
+def _port(value: object) -> int:
+    if type(value) is int and 0 < value < 65_536:
+        return value
+    raise TypeError(f"{value!r} is no port")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    raise TypeError(f"{value!r} is no text")
 
 
 def belongs_to_up(data: Path) -> bool:

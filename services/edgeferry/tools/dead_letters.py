@@ -1,5 +1,6 @@
 """``edgeferry dead-letters``: what could not be processed, whole; to look at and to replay."""
 
+import re
 from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from edgeferry.tools.output import (
     one_line,
     print_fields,
     print_json,
+    shortened,
 )
 from edgeferry.tools.records import (
     Content,
@@ -32,6 +34,8 @@ from edgeferry.tools.records import (
     stored_records,
     text,
 )
+
+_ADDRESS = re.compile(r"([0-9]{1,9}):([0-9]{1,18})")
 
 
 class Address(NamedTuple):
@@ -52,10 +56,10 @@ class AddressType(click.ParamType):
     ) -> Address:
         if isinstance(value, Address):
             return value
-        partition, _, offset = str(value).partition(":")
-        if not (partition.isdigit() and offset.isdigit()):
-            self.fail(f"{value!r} is not PARTITION:OFFSET, such as 0:17", param)
-        return Address(int(partition), int(offset))
+        found = _ADDRESS.fullmatch(str(value))
+        if found is None:
+            self.fail(f"{shortened(str(value))!r} is not PARTITION:OFFSET, such as 0:17", param)
+        return Address(int(found[1]), int(found[2]))
 
 
 @click.group()
@@ -66,7 +70,14 @@ def dead_letters() -> None:
 @dead_letters.command("list")
 @settings_option("cloud")
 @click.option("--node", help="Only those of this node.")
-@click.option("-n", "count", default=100, show_default=True, help="The newest so many.")
+@click.option(
+    "-n",
+    "count",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="The newest so many.",
+)
 @json_option
 @asynchronous
 async def list_letters(settings_file: Path, node: str | None, count: int, as_json: bool) -> None:
@@ -76,30 +87,55 @@ async def list_letters(settings_file: Path, node: str | None, count: int, as_jso
     async with opened_log(settings) as log:
         ends = await log.reader.ends(topic)
         recent = {p: PartitionEnds(max(e.start, e.end - count), e.end) for p, e in ends.items()}
-        letters = [
-            (Address(record.partition, record.offset), letter)
-            async for record in stored_records(log.reader, topic, recent)
-            for letter in [_letter(record)]
-            if node is None or letter.node == node
-        ]
-    letters.sort(key=lambda row: row[1].last_failure)
-    del letters[:-count]
+        rows = [_Row.of(record) async for record in stored_records(log.reader, topic, recent)]
+    letters = newest(rows, node, count)
     if as_json:
-        print_json([_summary(address, letter) for address, letter in letters])
+        print_json([row.summary() for row in letters])
         return
-    for address, letter in letters:
-        what = content(_held(letter))
-        click.echo(
-            one_line(
-                f"{address}  {moment(letter.last_failure)}  {_what(letter, what)} of {what.who}, "
-                f"at {_where(letter)}"
-            )
-        )
-        click.echo(f"    {one_line(_why(letter))}")
+    for row in letters:
+        for line in row.lines():
+            click.echo(one_line(line))
     if letters:
         click.echo("\n`edgeferry dead-letters show ADDRESS` tells what one holds and what to do.")
     else:
         click.echo(f"{settings.site} has no dead letters")
+
+
+class _Row(NamedTuple):
+    """letter: None for a record that is none; ``wrong`` says why."""
+
+    address: Address
+    at_ms: int
+    letter: DeadLetter | None
+    wrong: str
+
+    @classmethod
+    def of(cls, record: Record) -> "_Row":
+        address = Address(record.partition, record.offset)
+        try:
+            letter = decode_dead_letter(record.value)
+        except Undecodable as error:
+            return cls(address, record.timestamp, None, str(error))
+        return cls(address, letter.last_failure, letter, "")
+
+    def summary(self) -> dict[str, object]:
+        if self.letter is None:
+            return {"address": str(self.address), "undecodable": self.wrong}
+        return _summary(self.address, self.letter)
+
+    def lines(self) -> tuple[str, str]:
+        head = f"{self.address}  {moment(self.at_ms)}"
+        if self.letter is None:
+            return f"{head}  undecodable: no dead letter", f"    {self.wrong}"
+        what = content(_held(self.letter))
+        told = f"{_what(self.letter, what)} of {what.who}, at {_where(self.letter)}"
+        return f"{head}  {told}", f"    {_why(self.letter)}"
+
+
+def newest(rows: Iterable[_Row], node: str | None, count: int) -> list[_Row]:
+    """``node``: only dead letters of this one."""
+    of_node = [row for row in rows if node is None or (row.letter and row.letter.node == node)]
+    return sorted(of_node, key=lambda row: row.at_ms)[-count:]
 
 
 @dead_letters.command()
@@ -137,7 +173,7 @@ async def replay(addresses: tuple[Address, ...], settings_file: Path, as_json: b
             reader=log.reader,
             writer=log.writer,
             topic=_dead_topic(settings),
-            addresses=addresses,
+            addresses=list(dict.fromkeys(addresses)),
             existing=await log.topics.partitions(),
         )
     rows = [{"address": str(address), "replayed_to": to} for address, to in done.replayed]

@@ -7,8 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from edgeferry.core.clock import Clock
 from edgeferry.core.errors import Stop
 from edgeferry.core.store import Store
@@ -18,6 +16,7 @@ from edgeferry.log.sqlite import FILE as LOG_FILE
 from edgeferry.log.sqlite import SqliteLog
 from edgeferry.log.topics import TopicSettings, chain_topics
 from edgeferry.runtime.settings import Settings, load_settings
+from edgeferry.runtime.strict_yaml import dump_yaml, load_yaml
 from edgeferry.store.cassandra_probe import filled_tables
 from edgeferry.store.open import open_store
 from edgeferry.store.seal import Seal
@@ -291,14 +290,14 @@ class Mover:
     def _write_settings(self) -> Path:
         """The old file's settings with the new log and store. Raises Stop, InvalidSettings."""
         target = self._target
-        document = yaml.safe_load(self._file.read_text()) or {}
+        document = load_yaml(self._file.read_text()) or {}
         if self._moves_log:
             document["log"] = target.log.model_dump(mode="json")
         if self._moves_store:
             document["store"] = target.store.model_dump(mode="json")
         path = self._file.with_name(f"{self._file.stem}-moved.yaml")
         mode = self._file.stat().st_mode & 0o777
-        write_whole(path, yaml.safe_dump(document, sort_keys=False).encode(), mode)
+        write_whole(path, dump_yaml(document).encode(), mode)
         read = load_settings(path)
         if (read.log, read.store) != (target.log, target.store):
             raise Stop(

@@ -8,6 +8,7 @@ import click
 
 from edgeferry.core.chain import Chain
 from edgeferry.runtime.settings import Settings
+from edgeferry.tools.output import shortened
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -54,12 +55,28 @@ def _chosen_file(ctx: click.Context, given: str | None, default_site: str) -> Pa
         raise click.UsageError("--site and --settings both say which site: give one of them")
     of_site = settings_path(Path("data"), site or default_site)
     path = Path(given) if given and not site else of_site
-    if not path.is_file():
-        raise click.UsageError(
-            f"{path} does not exist: start `edgeferry up` first, in this folder, or name a "
-            "settings file with --settings"
-        )
+    problem = _problem_with(path)
+    if problem:
+        raise click.UsageError(problem)
     return path
+
+
+def _problem_with(path: Path) -> str:
+    """Of a settings file."""
+    named = shortened(str(path))
+    try:
+        if path.is_file():
+            return ""
+        exists, is_folder = path.exists(), path.is_dir()
+    except OSError as error:
+        return f"{named}: {error.strerror}: name a settings file with --settings"
+    if exists:
+        kind = "a folder" if is_folder else "no ordinary file"
+        return f"{named} is {kind}: name a settings file with --settings"
+    return (
+        f"{named} does not exist: start `edgeferry up` first, in this folder, or name a "
+        "settings file with --settings"
+    )
 
 
 def load_root_chain(settings: Settings) -> Chain:

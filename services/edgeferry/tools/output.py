@@ -12,6 +12,7 @@ import click
 import orjson
 
 from edgeferry.core.errors import EdgeferryError
+from edgeferry.runtime.file_problem import file_problem
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,16 +35,21 @@ def asynchronous(command: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]
 
 @contextmanager
 def told_errors() -> Iterator[None]:
-    """Our errors become one clear line and exit code 1."""
+    """Our errors, and what the system refuses of a file, become one clear line and exit
+    code 1."""
     try:
         yield
-    except EdgeferryError as error:
-        raise click.ClickException(str(error)) from error
-    except BaseExceptionGroup as group:
-        ours, others = group.split(EdgeferryError)
-        if ours is None or others is not None:
+    except (EdgeferryError, OSError) as error:
+        text = _told(error)
+        if text is None:
             raise
-        raise click.ClickException("\n".join(map(str, _single(ours)))) from group
+        raise click.ClickException(text) from error
+    except BaseExceptionGroup as group:
+        texts = [_told(error) for error in _single(group)]
+        if None in texts:
+            raise
+        lines = dict.fromkeys(filter(None, texts))
+        raise click.ClickException("\n".join(lines)) from group
 
 
 def print_json(document: object) -> None:
@@ -87,13 +93,28 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def shortened(text: str, most: int = 300) -> str:
+    """Of something that somebody gave, for a message about it."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def moment(ms: int) -> str:
-    """A time in UTC, to the millisecond."""
-    at = datetime.fromtimestamp(ms / 1000, tz=UTC)
+    """A time in UTC, to the millisecond; the number alone when no calendar has it."""
+    try:
+        at = datetime.fromtimestamp(ms / 1000, tz=UTC)
+    except (ValueError, OverflowError, OSError):
+        return f"{ms} ms"
     return f"{at:%Y-%m-%d %H:%M:%S}.{ms % 1000:03}Z"
 
 
-def _single(group: BaseExceptionGroup[EdgeferryError]) -> Iterable[EdgeferryError]:
+def _told(error: BaseException) -> str | None:
+    """None for what is no operator's to mend."""
+    if isinstance(error, EdgeferryError):
+        return str(error)
+    return file_problem(error) if isinstance(error, OSError) else None
+
+
+def _single(group: BaseExceptionGroup[BaseException]) -> Iterable[BaseException]:
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
             yield from _single(error)

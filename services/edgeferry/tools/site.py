@@ -2,6 +2,7 @@
 
 from starlette.routing import BaseRoute
 
+from edgeferry.core.admission import LANES, Admission
 from edgeferry.log.topics import site_topic
 from edgeferry.rules.processor import input_topic
 from edgeferry.runtime.service import Service
@@ -80,6 +81,7 @@ async def cloud_site(shared: Shared, wanted: Wanted) -> list[Service]:
                 writer=shared.log.new_writer,
                 lag=lambda: lag.total,
                 down=down,
+                full=lambda: _no_room(shared.admission),
             ),
         )
         services += [lag, _trim(shared), sync, SyncShow(CloudShow(sync, intake, shared.metrics))]
@@ -109,6 +111,12 @@ def _edge_queue(shared: Shared, news: QueueNews) -> EdgeQueue:
         news=news,
         clock=shared.clock,
     )
+
+
+def _no_room(admission: Admission) -> str:
+    """Why a Cloud takes no more from its edges; what holds back its own devices holds them, too."""
+    refusals = [refusal for lane in LANES if (refusal := admission.refusal(lane)) is not None]
+    return refusals[0].text if refusals else ""
 
 
 def _readers(shared: Shared) -> dict[str, list[str]]:

@@ -1,5 +1,6 @@
 """What of a site listens for devices and people."""
 
+import logging
 import os
 from collections.abc import Sequence
 
@@ -23,7 +24,9 @@ from edgeferry.gateway.secure import SecureListener, secure_listener
 from edgeferry.gateway.server import Gateway
 from edgeferry.gateway.stamps import StampKeeper
 from edgeferry.gateway.stored import KeptCommands, StoredDevices
-from edgeferry.runtime.http import HttpServer
+from edgeferry.runtime.connection_bound import Bounds
+from edgeferry.runtime.file_limit import connections_allowed
+from edgeferry.runtime.http import HttpLimits, HttpServer
 from edgeferry.runtime.probes import Probes, process_app
 from edgeferry.runtime.service import Service
 from edgeferry.runtime.settings import MqttTlsSettings, Settings
@@ -33,6 +36,10 @@ from edgeferry.tools.site_outbox import disk_watch
 from edgeferry.tools.site_shared import Shared
 from edgeferry.tools.site_wanted import Wanted
 from edgeferry.tools.topics import wanted_topics
+
+log = logging.getLogger(__name__)
+
+_HTTP_CONNECTIONS = 10_000
 
 
 def front(shared: Shared, wanted: Wanted, shown: Sequence[BaseRoute] = ()) -> list[Service]:
@@ -47,6 +54,7 @@ def front(shared: Shared, wanted: Wanted, shown: Sequence[BaseRoute] = ()) -> li
             host=settings.mqtt.host,
             port=settings.mqtt.port,
             secure=_secure(settings.mqtt.tls),
+            bounds=Bounds.of_logins(_mqtt_connections(settings)),
         )
         front += disk_watch(settings, shared.admission, shared.metrics)
         front.append(StampKeeper(context, reader=shared.log.reader, positions=positions))
@@ -60,7 +68,23 @@ def front(shared: Shared, wanted: Wanted, shown: Sequence[BaseRoute] = ()) -> li
         read_token=settings.api.read_token.get_secret_value(),
     )
     app = process_app(probes, device_routes=[*shown, *routes], rest=rest)
-    return [*front, HttpServer(app, settings.http)]
+    limits = HttpLimits(connections=min(_HTTP_CONNECTIONS, connections_allowed() // 4))
+    server = HttpServer(
+        app, settings.http, limits=limits, turned_away=shared.metrics.http_turned_away
+    )
+    return [*front, server]
+
+
+def _mqtt_connections(settings: Settings) -> int:
+    """As many as are wanted, where the process may open so many files."""
+    wanted, possible = settings.mqtt.connections, 3 * connections_allowed() // 4
+    if wanted > possible:
+        log.warning(
+            "mqtt.connections is %d, but at most %d are taken: the system lets this process "
+            "open few files. Raise its limit (ulimit -n)",
+            wanted, possible,
+        )  # fmt: skip
+    return min(wanted, possible)
 
 
 def _secure(tls: MqttTlsSettings) -> SecureListener | None:

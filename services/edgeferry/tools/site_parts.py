@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 from edgeferry.core.clock import Clock
-from edgeferry.core.errors import Later, Stop
+from edgeferry.core.errors import Later, Stop, StoreFault
 from edgeferry.core.store import Store
 from edgeferry.gateway.server import Gateway
 from edgeferry.log.port import Log, Topics
@@ -88,7 +88,7 @@ class StorePart:
             await asyncio.sleep(_PING_SECONDS)
             try:
                 await self._store.ping()
-            except Later as error:
+            except (Later, StoreFault) as error:
                 self._problem = str(error)
             else:
                 self._problem = ""
@@ -105,13 +105,25 @@ class LagWatch(BackgroundService):
         self._readers = readers
         super().__init__()
         self.total = 0
+        self._failing = ""
 
     async def run(self) -> None:
         while True:
-            with contextlib.suppress(Later, Stop):
-                found = await self._topics.lags(self._readers)
-                self.total = sum(row.lag for rows in found.values() for row in rows)
+            await self.look()
             await asyncio.sleep(_LAG_SECONDS)
+
+    async def look(self) -> None:
+        try:
+            found = await self._topics.lags(self._readers)
+            self.total = sum(row.lag for rows in found.values() for row in rows)
+        except (Later, Stop):
+            return
+        except Exception as error:
+            if repr(error) != self._failing:
+                log.exception("the lag cannot be told, will be tried again")
+            self._failing = repr(error)
+        else:
+            self._failing = ""
 
 
 class Trim(BackgroundService):
@@ -136,11 +148,16 @@ class Trim(BackgroundService):
     async def run(self) -> None:
         while True:
             await asyncio.sleep(min(_TRIM_SECONDS, self._keep_seconds))
-            before_ms = self._clock.now_ms() - round(self._keep_seconds * 1000)
-            try:
-                await self._topics.trim(self._readers, before_ms)
-            except (Later, Stop) as error:
-                log.warning("trimming topics failed, will be tried again: %s", error)
+            await self.trim()
+
+    async def trim(self) -> None:
+        before_ms = self._clock.now_ms() - round(self._keep_seconds * 1000)
+        try:
+            await self._topics.trim(self._readers, before_ms)
+        except (Later, Stop) as error:
+            log.warning("trimming topics failed, will be tried again: %s", error)
+        except Exception:
+            log.exception("trimming topics failed, will be tried again")
 
 
 class _Rising:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import yaml
 
 from edgeferry.core.clock import SystemClock
 from edgeferry.gateway.devices import Device, add_device
+from edgeferry.runtime.strict_yaml import dump_yaml
 from edgeferry.runtime.tls import ensure_dev_authority
 from edgeferry.sync.edges import add_edge
 
@@ -88,7 +88,7 @@ class Sites:
     def _write(self, role: str, **settings: object) -> Path:
         path = self.folder / f"{role}.yaml"
         document = {"role": role, "data": str(self.folder / role), **settings}
-        path.write_text(yaml.safe_dump(document))
+        path.write_text(dump_yaml(document))
         return path
 
     @asynccontextmanager

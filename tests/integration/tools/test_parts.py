@@ -6,11 +6,11 @@ from typing import Any
 
 import httpx
 import pytest
-import yaml
 
 from edgeferry.core.clock import SystemClock
 from edgeferry.gateway.devices import Device, add_device
 from edgeferry.runtime.settings import load_settings
+from edgeferry.runtime.strict_yaml import dump_yaml
 from edgeferry.runtime.tls import ensure_dev_authority
 from edgeferry.sync.edges import add_edge
 from edgeferry.tools.data_folder import any_free_port
@@ -80,7 +80,7 @@ class Split:
         folder = self.folder / name
         folder.mkdir()
         file = folder / "settings.yaml"
-        file.write_text(yaml.safe_dump({"data": str(folder), **settings}))
+        file.write_text(dump_yaml({"data": str(folder), **settings}))
         load_settings(file)
         return file
 

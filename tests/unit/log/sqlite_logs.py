@@ -1,13 +1,17 @@
 """Logs in a folder, and what stands in them."""
 
+import asyncio
 import resource
-from collections.abc import AsyncIterator, Iterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 from edgeferry.core.clock import Clock, ManualClock
 from edgeferry.core.record import Outgoing, Record
 from edgeferry.log.sqlite import SqliteLog
+from edgeferry.log.sqlite_writer import Alone
 from edgeferry.log.topics import TopicSettings
 
 
@@ -47,6 +51,23 @@ def numbers_of(log: SqliteLog, name: str) -> list[int]:
 
 def numbers(rows: Sequence[Record]) -> list[int]:
     return [int(row.value or b"") for row in rows]
+
+
+async def in_one_transaction(log: SqliteLog, *works: Coroutine[Any, Any, Any]) -> list[Any]:
+    """What they answer or raise; what each writes first stands in one transaction, in order."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hold(_: object) -> None:
+        begun.set()
+        assert go_on.wait(20)
+
+    holding = asyncio.create_task(log._writer.write(Alone(hold)))
+    assert await asyncio.to_thread(begun.wait, 20)
+    tasks = [asyncio.create_task(work) for work in works]
+    await asyncio.sleep(0)  # each has handed in what it writes first
+    go_on.set()
+    await holding
+    return await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The SQLite log's file: locks, damage, formats, rights, a full disk."""
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -128,6 +129,23 @@ class TestDamage:
             with pytest.raises(LogUnusable, match="is damaged"):
                 await log.read("in", 0, 0, 1_000_000, 0)
 
+    @pytest.mark.parametrize("missing", [0, 5, 6, 7, 9])
+    async def test_a_record_that_is_missing_is_never_passed_over(
+        self, tmp_path: Path, missing: int
+    ) -> None:
+        path = await _filled(tmp_path, 20)
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(f"DELETE FROM records_1_0 WHERE offset = {missing}")
+        async with opened(tmp_path) as log:
+            with pytest.raises(LogUnusable, match=f"offset {missing} of in-0 is missing"):
+                rows_of(log, "in")
+            with pytest.raises(LogUnusable, match="is damaged"):
+                await log.read("in", 0, missing, 1_000_000, 0)
+            with pytest.raises(LogUnusable, match=f"offset {missing} of in-0 is missing"):
+                await log.drop("in", {0: missing + 1})
+            assert log.bounds("in", 0) == (0, 20)
+            assert (await log.read("in", 0, missing + 1, 1_000_000, 0))[-1].offset == 19
+
     async def test_a_missing_file_beside_its_journal_is_not_begun_anew(
         self, tmp_path: Path
     ) -> None:
@@ -197,6 +215,15 @@ async def test_a_writer_that_hangs_is_waited_for_and_told(
 
 
 class TestFullDisk:
+    async def test_a_folder_without_room_says_to_make_some(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*given: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(os, "open", full)
+        assert "make room on its disk" in await _refusal(tmp_path)
+
     async def test_a_failed_transaction_leaves_nothing_and_the_next_goes_on(
         self, tmp_path: Path
     ) -> None:
@@ -206,7 +233,7 @@ class TestFullDisk:
             large = [Outgoing("out", b"k", bytes(100_000)) for _ in range(20)]
             with no_file_grows_beyond(1_000_000):
                 for _ in range(2):
-                    with pytest.raises(LogUnavailable):
+                    with pytest.raises(LogUnavailable, match="make room on"):
                         await log.append_and_commit(large, "hop", [Span("in", 0, 0, 5)])
                 assert log.problem
                 assert rows_of(log, "out") == []

@@ -4,7 +4,7 @@ hops, commits, trims, topics deleted and made anew, a tool beside it, restarts a
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,9 +26,12 @@ from edgeferry.core.record import Outgoing, Record, Span
 from edgeferry.log import sqlite_topics as topics_module
 from edgeferry.log.keys import murmur2
 from edgeferry.log.sqlite import SqliteLog
-from tests.unit.log.sqlite_logs import rows_of, topic
+from tests.unit.log.sqlite_logs import in_one_transaction, rows_of, topic
 
 T = TypeVar("T")
+
+Together = tuple[Coroutine[Any, Any, Any], Callable[[], None]]
+"""What a caller does, and what comes of it in the model."""
 
 COUNTS = {"a": 1, "b": 3}
 GROUPS = ("g", "h")
@@ -39,6 +42,12 @@ records = st.lists(
     st.builds(Outgoing, names, st.binary(max_size=3), st.binary(max_size=9), headers), max_size=9
 )
 fractions = st.floats(0, 1)
+steps = st.one_of(
+    st.tuples(st.just("append"), records.filter(bool)),
+    st.tuples(st.just("drop"), names, st.integers(0, 2), fractions),
+    st.tuples(st.just("commit"), st.sampled_from(GROUPS), names, st.integers(0, 2), fractions),
+    st.tuples(st.just("delete"), names),
+)
 
 
 @dataclass
@@ -182,6 +191,73 @@ class Machine(RuleBasedStateMachine):
         assert count == below - partition.start
         partition.start = below
 
+    @rule(chosen=st.lists(steps, min_size=3, max_size=9))
+    def together(self, chosen: list[tuple[Any, ...]]) -> None:
+        """What many callers want at once stands in one transaction, in their order."""
+        self._together(chosen)
+
+    @rule(rows=records.filter(bool), number=st.integers(0, 2), to=st.floats(0.3, 1))
+    def drop_between(self, rows: list[Outgoing], number: int, to: float) -> None:
+        """The same where it is likeliest that one undoes what another has begun."""
+        name = rows[0].topic
+        self._together([("append", rows), ("drop", name, number, to), ("append", rows)])
+
+    def _together(self, chosen: list[tuple[Any, ...]]) -> None:
+        works: list[Coroutine[Any, Any, Any]] = []
+        effects: list[Callable[[], None]] = []
+        for kind, *given in chosen:
+            made = getattr(self, f"_{kind}_together")(*given)
+            if made is not None:
+                works.append(made[0])
+                effects.append(made[1])
+
+        async def work() -> list[Any]:
+            return await in_one_transaction(self._log, *works)
+
+        for answer in self._run(work()):
+            assert not isinstance(answer, BaseException) or isinstance(answer, LogUnavailable)
+        for effect in effects:
+            effect()
+
+    def _append_together(self, rows: list[Outgoing]) -> Together:
+        def effect() -> None:
+            if self._all_known(rows):
+                self._appended(rows)
+
+        return self._log.append(rows), effect
+
+    def _drop_together(self, name: str, number: int, to: float) -> Together | None:
+        at = self._at(name, number)
+        if (partition := self._model.get(at)) is None:
+            return None
+        below = partition.between(to)
+
+        def effect() -> None:
+            partition.start = max(partition.start, below)
+
+        return self._log.drop(name, {at[1]: below}), effect
+
+    def _commit_together(self, group: str, name: str, number: int, to: float) -> Together | None:
+        at = self._at(name, number)
+        if (partition := self._model.get(at)) is None:
+            return None
+        offset = partition.between(to)
+
+        def effect() -> None:
+            partition.committed[group] = max(partition.committed.get(group, 0), offset)
+
+        return self._log.commit(group, name, {at[1]: offset}), effect
+
+    def _delete_together(self, name: str) -> Together | None:
+        if (name, 0) not in self._model:
+            return None
+
+        def effect() -> None:
+            for number in range(COUNTS[name]):
+                self._model.pop((name, number), None)
+
+        return self._log.delete([name]), effect
+
     @rule()
     def restart(self) -> None:
         self._stop()
@@ -225,7 +301,9 @@ class Machine(RuleBasedStateMachine):
             shutil.rmtree(folder)
 
 
-def test_the_log_is_always_as_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_log_is_always_as_its_model(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(topics_module, "ROWS_PER_TRIM", 3)
     run_state_machine_as_test(
         Machine,
@@ -236,3 +314,4 @@ def test_the_log_is_always_as_its_model(monkeypatch: pytest.MonkeyPatch) -> None
             suppress_health_check=list(HealthCheck),
         ),
     )
+    assert caplog.records == []  # no transaction had to be taken apart

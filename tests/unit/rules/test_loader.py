@@ -364,7 +364,7 @@ def test_a_path_that_cannot_be_read(tmp_path: Path) -> None:
         (str(tmp_path), "cannot be read: Is a directory"),
         (str(tmp_path / "bytes.yaml"), "bytes.yaml: not UTF-8 at byte 0"),
         ("a\x00b", "not a path"),
-        ("", "cannot be read: Is a directory"),
+        ("", "a chain has no name: give a built-in one (cloud_history_only, "),
         (
             "edge_rot",
             "no built-in chain edge_rot, did you mean edge_root?; for a file give its path",

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from edgeferry.core.errors import InvalidSettings, LogUnavailable
 from edgeferry.runtime.health import HealthBoard
@@ -42,6 +43,8 @@ class Behaving:
 async def build() -> Sequence[Service]:
     if sys.argv[1] == "broken-settings":
         raise InvalidSettings("the settings are wrong")
+    if sys.argv[1] == "no-folder":
+        Path("/dev/null/data").mkdir()
     return [Behaving(sys.argv[1])]
 
 

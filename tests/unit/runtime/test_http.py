@@ -252,3 +252,55 @@ def test_ipv6_is_an_address_too() -> None:
 async def _start_and_stop(server: HttpServer) -> None:
     await server.start()
     await server.stop()
+
+
+@pytest.mark.asyncio
+async def test_who_opens_connections_and_says_nothing_makes_room_for_who_asks() -> None:
+    turned_away = 0
+
+    def count() -> None:
+        nonlocal turned_away
+        turned_away += 1
+
+    app = App()
+    server = HttpServer(
+        app.asgi,
+        ListenSettings(port=0),
+        limits=HttpLimits(connections=8),
+        turned_away=count,
+    )
+    await server.start()
+    silent: list[asyncio.StreamWriter] = []
+    try:
+        async with client(server) as http:
+            slow = asyncio.create_task(http.get("/slow"))
+            await app.entered.wait()
+            for _ in range(50):
+                silent.append((await asyncio.open_connection(*server.address))[1])
+                async with client(server) as other:
+                    assert (await other.post("/echo", content=b"x")).text == "x"
+            assert turned_away >= 40
+            app.let_go.set()
+            assert (await slow).text == "done"
+    finally:
+        for writer in silent:
+            writer.transport.abort()
+        await server.stop()
+
+
+@pytest.mark.asyncio
+async def test_requests_under_way_make_room_for_nobody() -> None:
+    app = App()
+    async with serving(app, HttpLimits(connections=2)) as server, client(server) as http:
+        asked = []
+        for _ in range(2):
+            app.entered.clear()
+            asked.append(asyncio.create_task(http.get("/slow")))
+            await app.entered.wait()
+        async with client(server) as other:
+            with pytest.raises(httpx.TransportError):
+                await other.post("/echo", content=b"x")
+        app.let_go.set()
+        assert [(await answer).text for answer in asked] == ["done", "done"]
+        async with client(server) as other:
+            assert (await other.post("/echo", content=b"x")).text == "x"

@@ -19,6 +19,10 @@ from tests.unit.runtime.services import Recorded
 
 PROGRAM = Path(__file__).parent / "process_program.py"
 DEADLINE_SECONDS = 30.0
+NO_FOLDER = (
+    "cannot use /dev/null/data: Not a directory. Make it readable and writable, free space on "
+    "its disk, or choose another folder"
+)
 
 
 class Refusing(Recorded):
@@ -252,6 +256,11 @@ def test_a_signal_while_a_service_starts_ends_the_start() -> None:
     [
         ("refuses", 1, "Error: service did not start: the reason"),
         ("broken-settings", 2, "Error: the settings are wrong"),
+        (
+            "no-folder",
+            1,
+            f"Error: {NO_FOLDER}",
+        ),
     ],
 )
 def test_the_exit_code_and_one_clear_line_say_why(how: str, code: int, said: str) -> None:

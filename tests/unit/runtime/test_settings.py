@@ -113,10 +113,27 @@ def test_variables_that_others_make_are_left_alone() -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("a: [", "is not YAML"), ("- a", "must hold names with values"), ("7", "must hold names")],
+    [("a: [", "line 1"), ("- a", "must hold names with values"), ("7", "must hold names")],
 )
 def test_a_file_of_another_kind_is_refused(tmp_path: Path, text: str, said: str) -> None:
     assert said in refused(written(tmp_path, text))
+
+
+def test_a_name_that_is_given_twice_is_refused_with_its_line(tmp_path: Path) -> None:
+    file = written(tmp_path, "role: edge\nhttp:\n  port: 1\n  port: 2\nrole: cloud\n")
+    assert refused(file).splitlines()[1:] == [
+        f"  settings file {file}: line 4, column 3: the key port stands here twice",
+        f"  settings file {file}: line 5, column 1: the key role stands here twice",
+    ]
+
+
+@pytest.mark.parametrize("given", ["true", "on", "False"])
+def test_a_boolean_is_no_number(tmp_path: Path, given: str) -> None:
+    file = written(tmp_path, f"limits: {{payload_bytes: {given}, device_rate: {given}}}")
+    lines = refused(file).splitlines()[1:]
+    assert len(lines) == 2
+    for name, line in zip(("payload_bytes", "device_rate"), lines, strict=True):
+        assert line.startswith(f"  limits.{name}: is {given in ('true', 'on')}, should not be ")
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:

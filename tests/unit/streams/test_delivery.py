@@ -246,6 +246,36 @@ async def test_records_below_the_position_make_it_look_where_the_log_stands() ->
     assert consumer.seeks == 1
 
 
+async def test_what_was_fetched_above_them_is_not_delivered_before_they_come_again() -> None:
+    consumer = Consumer(P0)
+    consumer.runner_is_quick = True
+    await _deliver(consumer, records(0, 5))
+    consumer.delivered.clear()
+    consumer.fetches = [({P0: records(2, 8)}, None)]
+    await consumer._drain_messages(consumer)
+    assert consumer.seeks == 1
+    assert consumer.delivered == []
+    await consumer.commit()
+    assert consumer.commits == [{P0: 5}]
+
+
+async def test_the_rest_of_a_fetch_goes_with_what_a_rebalance_dropped() -> None:
+    consumer = Consumer(P0)
+    consumer.runner_is_quick = True
+    consumer.fetches = [({P0: records(0, 6)}, None)]
+    waits: list[None] = []
+
+    async def acquire() -> None:
+        """The flow stands still for the first of them alone."""
+        waits.append(None)
+        consumer.flow_active = len(waits) > 1
+
+    consumer.app.flow_control.acquire = acquire
+    await consumer._drain_messages(consumer)
+    assert consumer.delivered == []
+    assert consumer._read_offset == {P0: None}
+
+
 async def test_what_was_fetched_while_the_flow_was_stopped_is_fetched_again() -> None:
     consumer = Consumer(P0)
     consumer.stop_flow()

@@ -157,9 +157,10 @@ class MemoryTopics:
         self._log = log
         self._counts = counts
         self.away = False
+        self.incarnation = ""
 
     async def topic_id(self, topic: str) -> str:
-        return f"id of {topic}"
+        return f"id of {topic}{self.incarnation}"
 
     async def drop(self, topic: str, below: Mapping[int, int]) -> int:
         if self.away:

@@ -93,6 +93,7 @@ class Pair:
         self.edge = Site("edge", 1)
         self.cloud = Site("cloud", 3)
         self.lag = 0
+        self.full = ""
         self.down: Callable[[str], Sequence[Outbox]] = no_lanes_down
         self.cloud_settings = SyncSettings(
             listen=ListenSettings(port=0),
@@ -112,6 +113,7 @@ class Pair:
             received=self.cloud.received(),
             writer=self.cloud.writer,
             lag=lambda: self.lag,
+            full=lambda: self.full,
             down=self.down,
         )
 

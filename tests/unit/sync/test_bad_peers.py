@@ -37,7 +37,7 @@ class Peer:
         self.pair = pair
         self.call = call
 
-    async def write(self, frame: Frame) -> None:
+    async def write(self, frame: Frame | bytes) -> None:
         await self.call.write(frame)
 
     async def read(self) -> Frame:
@@ -76,7 +76,9 @@ async def peer(tmp_path: Path) -> AsyncIterator[Peer]:
         async with grpc.aio.secure_channel(pair.edge_settings.address, trust) as channel:
             call = channel.stream_stream(
                 handshake.METHOD,
-                request_serializer=Frame.SerializeToString,
+                request_serializer=lambda sent: (
+                    sent if isinstance(sent, bytes) else sent.SerializeToString()
+                ),
                 response_deserializer=Frame.FromString,
             )()
             yield Peer(pair, call)
@@ -117,6 +119,29 @@ async def test_a_bad_frame_ends_the_session_with_its_reason(
     assert goodbye.reason == Goodbye.BAD_FRAME
     assert text in goodbye.text
     assert peer.pair.arrived() == []
+
+
+@pytest.mark.asyncio
+async def test_bytes_that_are_no_frame_end_the_session_and_are_no_fault_of_ours(
+    peer: Peer, caplog: pytest.LogCaptureFixture
+) -> None:
+    await peer.shake_hands()
+    await peer.write(b"\xff\xff")
+    goodbye = (await peer.read()).goodbye
+    assert (goodbye.reason, goodbye.text) == (Goodbye.BAD_FRAME, "bytes that are no frame")
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.asyncio
+async def test_who_begins_with_them_is_refused(
+    peer: Peer, caplog: pytest.LogCaptureFixture
+) -> None:
+    await peer.write(b"\xff\xff")
+    assert await peer.refusal() == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "no hello: bytes that are no frame",
+    )
+    assert "Traceback" not in caplog.text
 
 
 @pytest.mark.asyncio

@@ -7,8 +7,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from edgeferry.core.admission import Admission, Lane
+from edgeferry.core.errors import LogUnusable
 from edgeferry.runtime.metrics import Metrics
 from edgeferry.runtime.settings import OutboxLaneSettings, OutboxPolicy
+from edgeferry.sync.caps import Figures
 from edgeferry.sync.outbox_watch import OutboxWatch, WatchedLane, WatchParts
 from edgeferry.sync.resume import Want
 from tests.unit.sync.test_outbox import TOPIC, Bench
@@ -174,3 +176,21 @@ async def test_refused_messages_are_shown() -> None:
     one.admission.count("general")
     await one.look()
     assert one.shown("outbox_refused_messages_total") == 1
+
+
+async def test_a_log_that_cannot_be_used_is_told_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Watched("refuse_new")
+
+    async def figures() -> Figures:
+        raise LogUnusable("log.db is damaged")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(one.bench.outbox, "figures", figures)
+        for _ in range(3):
+            await one.look()
+        assert one.watch.health().detail == "ts: log.db is damaged"
+    assert len(caplog.records) == 1
+    await one.look()
+    assert one.watch.health().detail == ""

@@ -3,13 +3,14 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-from edgeferry.core.record import Outgoing
+from edgeferry.core.errors import LogUnavailable
+from edgeferry.core.record import Outgoing, PartitionEnds
 from edgeferry.sync import link as link_module
 from edgeferry.tools.bench.cut_link import CutLink
 from tests.unit.sync.links import Pair, until
@@ -83,6 +84,31 @@ async def test_a_slow_link_with_much_under_way_lives_on(
     with caplog.at_level(logging.INFO):
         async with pair.edge_runs() as edge:
             await until(lambda: edge.status().lanes["cloud-events"].acked == 12, 30)
+    assert connections(caplog) == 1
+
+
+@pytest.mark.parametrize("how", ["refuses", "hangs"])
+@pytest.mark.asyncio
+async def test_a_log_that_does_not_answer_is_no_silence(
+    pair: Pair,
+    relay: SlowLink,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+) -> None:
+    async def ends(topic: str) -> Mapping[int, PartitionEnds]:
+        if how == "hangs":
+            await asyncio.sleep(3600)
+        raise LogUnavailable("away")
+
+    with caplog.at_level(logging.INFO):
+        async with pair.edge_runs() as edge:
+            await until(lambda: edge.status().connected)
+            monkeypatch.setattr(pair.edge.reader, "ends", ends)
+            until_ = asyncio.get_running_loop().time() + 3 * SILENT_SECONDS
+            while asyncio.get_running_loop().time() < until_:
+                assert edge.status().connected
+                await asyncio.sleep(0.05)
     assert connections(caplog) == 1
 
 

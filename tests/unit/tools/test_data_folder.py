@@ -138,7 +138,22 @@ def test_what_is_remembered_reads_back(tmp_path: Path) -> None:
     assert Remembered.read(tmp_path) == remembered
 
 
-def test_a_broken_memory_says_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "up.json").write_text("{")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "7",
+        '{"ports": {}}',
+        '{"ports": [], "chains": {}}',
+        '{"ports": {"sync": "7070"}, "chains": {}}',
+        '{"ports": {"sync": true}, "chains": {}}',
+        '{"ports": {"sync": 70000}, "chains": {}}',
+        '{"ports": {}, "chains": {"edge": 5}}',
+        '{"ports": {}, "chains": {"edge": null}}',
+    ],
+)
+def test_a_broken_memory_says_what_to_do(tmp_path: Path, text: str) -> None:
+    (tmp_path / "up.json").write_text(text)
     with pytest.raises(InvalidSettings, match=r"is broken.*remove it"):
         Remembered.read(tmp_path)

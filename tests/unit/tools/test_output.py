@@ -1,8 +1,50 @@
 """How tools speak to people."""
 
+import errno
+
+import click
 import pytest
 
-from edgeferry.tools.output import moment, one_line, print_fields, print_table
+from edgeferry.core.errors import LogUnavailable, Stop
+from edgeferry.tools.output import moment, one_line, print_fields, print_table, told_errors
+
+
+def nowhere() -> OSError:
+    return NotADirectoryError(errno.ENOTDIR, "Not a directory", "/dev/null/data")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        nowhere(),
+        ExceptionGroup("of tasks", [nowhere(), ExceptionGroup("below", [nowhere()])]),
+    ],
+)
+def test_what_the_system_refuses_of_a_file_is_one_line(error: Exception) -> None:
+    with (
+        pytest.raises(click.ClickException, match=r"^cannot use /dev/null/data: Not a dir.*$"),
+        told_errors(),
+    ):
+        raise error
+
+
+def test_errors_of_many_tasks_are_told_each_once() -> None:
+    errors = [Stop("one"), LogUnavailable("two"), Stop("one")]
+    with pytest.raises(click.ClickException, match=r"^one\ntwo$"), told_errors():
+        raise ExceptionGroup("of tasks", errors)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ZeroDivisionError(),
+        OSError(errno.EBADF, "Bad file descriptor"),
+        ExceptionGroup("of tasks", [Stop("ours"), ZeroDivisionError()]),
+    ],
+)
+def test_a_fault_of_ours_keeps_its_trace(error: Exception) -> None:
+    with pytest.raises(type(error)), told_errors():
+        raise error
 
 
 def test_no_cell_is_cut_or_broken_however_wide(capsys: pytest.CaptureFixture[str]) -> None:

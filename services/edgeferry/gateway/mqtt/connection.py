@@ -61,6 +61,8 @@ class Connection(asyncio.Protocol):
         self._appender = parts.appender
         self._gate = parts.gate
         self._sessions = parts.sessions
+        self._bound = parts.bound
+        self._entered = False
         self._monotonic = context.clock.monotonic
         self._decoder = Decoder(maximum_packet)
         self._max_packet_311 = 2 * limit + shared.PACKET_OVERHEAD
@@ -88,6 +90,12 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports do not inherit from asyncio's
         self._transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername")
+        self._entered = self._bound.enter(self, str(peer[0]) if peer else "")
+        if not self._entered:
+            self._held |= _CLOSED
+            self._transport.abort()
+            return
         raw = transport.get_extra_info("socket")
         if raw is not None:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -96,6 +104,9 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._held |= _CLOSED
+        if not self._entered:
+            return
+        self._bound.leave(self)
         if self._slowed is not None:
             self._slowed.cancel()
         device = self._session.device
@@ -223,6 +234,7 @@ class Connection(asyncio.Protocol):
                 # Nothing was announced to this client, so what is somewhat too large becomes
                 # a dead letter.
                 self._decoder.max_packet = self._max_packet_311
+            self._bound.settle(self)
             self._sessions.connected(self, session.device.id, session.client_id)
             self._down = Downlink(self._api, session, session.device, self._write_down)
             self._down.subscribed()

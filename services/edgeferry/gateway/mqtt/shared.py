@@ -11,6 +11,7 @@ from edgeferry.gateway.gate import Gate
 from edgeferry.gateway.mqtt.kept import Kept, KeptSessions
 from edgeferry.gateway.mqtt.packets import Reason
 from edgeferry.gateway.records import Records
+from edgeferry.runtime.connection_bound import ConnectionBound
 
 PACKET_OVERHEAD: Final = 1024
 """Of a PUBLISH around its payload: topic and properties."""
@@ -67,6 +68,7 @@ class Parts:
     appender: Appender
     gate: Gate
     sessions: Sessions
+    bound: ConnectionBound
     api: DeviceApi
 
 

@@ -40,6 +40,11 @@ devices_option = click.option(
     "--devices", type=click.IntRange(min=1), default=DEVICES, show_default=True
 )
 chain_option = click.option("--chain-cloud", help="The Cloud's root chain.")
+warmup_option = click.option(
+    "--warmup",
+    type=click.FloatRange(min=0),
+    help="Seconds of the same load before, not measured.  [default: 3 embedded, else 30]",
+)
 
 
 class Rate(click.ParamType):

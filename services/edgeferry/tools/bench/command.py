@@ -20,6 +20,7 @@ from edgeferry.tools.bench.choices import (
     folder,
     servers_option,
     shape_options,
+    warmup_option,
 )
 from edgeferry.tools.bench.crash import CrashPlan, crash
 from edgeferry.tools.bench.cut_link import How
@@ -110,11 +111,7 @@ async def _log(kind: str, place: Path) -> AsyncIterator[LogSettings]:
     help="Messages per second, or max: as fast as the Cloud stores them.",
 )
 @click.option("--seconds", type=click.FloatRange(min=1), default=30.0, show_default=True)
-@click.option(
-    "--warmup",
-    type=click.FloatRange(min=0),
-    help="Seconds of the same load before, not measured.  [default: 3 embedded, else 30]",
-)
+@warmup_option
 @devices_option
 @chain_option
 @shape_options
@@ -218,11 +215,7 @@ async def crash_command(
     show_default=True,
     help="refused: connections end and are refused; silent: they stay, and nothing passes.",
 )
-@click.option(
-    "--warmup",
-    type=click.FloatRange(min=0),
-    help="Seconds of the same load before, the link up.  [default: 3 embedded, else 30]",
-)
+@warmup_option
 @devices_option
 @chain_option
 @shape_options

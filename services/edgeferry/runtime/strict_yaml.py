@@ -1,4 +1,4 @@
-"""YAML as chain files may use it: a plain tree of mappings, lists and values.
+"""YAML as files of chains and of settings may use it: a plain tree of mappings, lists and values.
 
 Refused: duplicate keys, keys that are not text, anchors and aliases (a few lines of them
 can stand for gigabytes), tags, several documents, more than SIZE_MAX. Numbers are
@@ -45,6 +45,12 @@ def load_yaml(text: str) -> Any:
     return tree
 
 
+def dump_yaml(document: Any) -> str:
+    """That ``load_yaml`` reads as it was: what it would take for another type is quoted."""
+    text: str = yaml.dump(document, Dumper=_StrictDumper, sort_keys=False, allow_unicode=True)
+    return text
+
+
 def _described(error: yaml.MarkedYAMLError) -> str:
     problem = error.problem or "not YAML"
     mark = error.problem_mark or error.context_mark
@@ -64,7 +70,26 @@ _PLAIN: Final = (
 """What an unquoted value may be besides text: no dates, no octal, no base 60."""
 
 
-class _StrictLoader(yaml.SafeLoader):
+class _StrictTags(yaml.resolver.BaseResolver):
+    """What an unquoted value is, for reading and for writing."""
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
+        if kind is not yaml.ScalarNode:
+            mapping = kind is yaml.MappingNode
+            return self.DEFAULT_MAPPING_TAG if mapping else self.DEFAULT_SEQUENCE_TAG
+        if implicit[0]:
+            for tag, pattern in _PLAIN:
+                if pattern.fullmatch(value):
+                    return tag
+        return self.DEFAULT_SCALAR_TAG
+
+
+class _StrictDumper(_StrictTags, yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+class _StrictLoader(_StrictTags, yaml.SafeLoader):
     """Collects what it refuses in ``problems`` and goes on, so that all are told at once."""
 
     def __init__(self, text: str) -> None:
@@ -78,16 +103,6 @@ class _StrictLoader(yaml.SafeLoader):
         if getattr(event, "tag", None) is not None:
             raise _refused(f"tags are not allowed: {event.tag}", event)
         return super().compose_node(parent, index)
-
-    def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
-        if kind is not yaml.ScalarNode:
-            mapping = kind is yaml.MappingNode
-            return self.DEFAULT_MAPPING_TAG if mapping else self.DEFAULT_SEQUENCE_TAG
-        if implicit[0]:
-            for tag, pattern in _PLAIN:
-                if pattern.fullmatch(value):
-                    return tag
-        return self.DEFAULT_SCALAR_TAG
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         mapping: dict[Any, Any] = {}
