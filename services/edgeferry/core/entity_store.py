@@ -26,8 +26,8 @@ class Entity(NamedTuple):
 
 
 class Credentials(NamedTuple):
-    """``body``: JSON text of an object; its ``credentialsId`` is the token. The store keeps it
-    sealed, and finds it by a keyed hash of the token."""
+    """``body``: JSON text of an object, see ``core.credentials``. The store keeps it sealed, and
+    finds it by a keyed hash of its ``credentialsId``, whatever its type."""
 
     entity_type: str
     entity_id: str
@@ -88,8 +88,9 @@ class EntityStore(Protocol):
     async def credentials(self, key: EntityKey) -> Credentials | None: ...
 
     async def with_token(self, token: str) -> EntityKey | None:
-        """Whose credentials have this token; of several those of the least version, so that
-        nobody takes over what is another's. A deleted entity has none."""
+        """Whose credentials have this ``credentialsId``; of several those of the least version,
+        so that nobody takes over what is another's. A deleted entity has none. The id alone may
+        be no secret: whom to let in is for ``core.credentials`` to say, by type."""
         ...
 
     async def save_credentials(self, credentials: Credentials) -> None:
