@@ -26,6 +26,7 @@ COMMANDS = {
     "outbox": ("edgeferry.tools.outbox:outbox", "What of an Edge waits for its Cloud."),
     "dead-letters": ("edgeferry.tools.dead_letters:dead_letters", "List, show, replay them."),
     "devices": ("edgeferry.tools.devices:devices", "Add, list and remove devices."),
+    "users": ("edgeferry.tools.users:users", "Who may use the REST interface, and API keys."),
     "edges": ("edgeferry.tools.edges:edges", "Add, list, remove edges; new secrets."),
     "move": ("edgeferry.tools.move:move", "Copy a site from SQLite to Kafka and Cassandra."),
     "bench": ("edgeferry.tools.bench.command:bench", "Measure, and prove that nothing is lost."),

@@ -35,6 +35,7 @@ def build_api(context: ApiContext) -> FastAPI:
                 Gate,
                 auth=context.auth,
                 clock=context.clock,
+                tenant_id=context.writing.tenant_id,
                 read_token=context.read_token,
             )
         ],

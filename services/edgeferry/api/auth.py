@@ -1,9 +1,11 @@
 """Who may use the REST interface, and the first administrator."""
 
+import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
-from edgeferry.api.accounts import ADMIN_USERNAME, Account, Accounts
+from edgeferry.api.accounts import ACCOUNTS_FILE, ADMIN_USERNAME, Account, Accounts
+from edgeferry.api.authorities import Authority
 from edgeferry.api.errors import Unauthenticated
 from edgeferry.api.login_brake import LoginBrake
 from edgeferry.api.passwords import Passwords
@@ -14,7 +16,6 @@ from edgeferry.core.errors import InvalidSettings
 from edgeferry.core.ids import new_entity_id, new_secret, new_token
 from edgeferry.runtime.settings import ApiSettings
 
-_AUTHORITY = "TENANT_ADMIN"
 _SECRET_BYTES = 32
 
 
@@ -52,12 +53,24 @@ class Auth:
         """Raises Unauthenticated."""
         return self._account(token, "access")
 
+    def authenticate_key(self, key: str) -> Account:
+        """Of an API key. Raises Unauthenticated."""
+        account = self._accounts.with_key(hash_of_key(key))
+        if account is None:
+            raise Unauthenticated("Authentication failed: no user has this API key")
+        return account
+
     def _account(self, token: str, kind: Kind) -> Account:
         claims = self._tokens.read(token, kind)
         account = self._accounts.get(claims.account_id)
         if account is None or account.generation != claims.generation:
             raise Unauthenticated("Authentication failed: log in again")
         return account
+
+
+def hash_of_key(key: str) -> str:
+    """Keys are long and random: a slow hash would add nothing."""
+    return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()
 
 
 class Administrator(NamedTuple):
@@ -89,7 +102,7 @@ def open_auth(
     admin_password: EDGEFERRY_ADMIN_PASSWORD, which wins over the stored one.
     Raises InvalidSettings."""
     passwords = passwords or Passwords()
-    accounts = Accounts(data / "accounts.json")
+    accounts = Accounts(data / ACCOUNTS_FILE)
     administrator = _administrator(
         data, accounts, passwords, _Wanted(tenant_id, admin_password, clock.now_ms())
     )
@@ -124,13 +137,13 @@ def _administrator(
             # A crash between the two files must not leave a password that nobody knows.
             password = generated = read_private(password_file) or new_token()
             write_private(password_file, generated)
-        accounts.put(
+        accounts.add(
             Account(
                 id=new_entity_id(),
                 tenant_id=wanted.tenant_id,
                 username=ADMIN_USERNAME,
                 password_hash=passwords.hash(password),
-                authority=_AUTHORITY,
+                authority=Authority.TENANT_ADMIN.value,
                 created_time=wanted.now_ms,
             )
         )

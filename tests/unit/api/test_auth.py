@@ -215,7 +215,12 @@ async def test_the_first_start_makes_an_administrator_and_shows_the_password_onc
 def test_what_the_data_folder_keeps_is_the_owners_alone(tmp_path: Path) -> None:
     opened(tmp_path)
     files = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
-    assert files == {"accounts.json": 0o600, "admin-password": 0o600, "jwt-secret": 0o600}
+    assert files == {
+        "accounts.json": 0o600,
+        "accounts.json.lock": 0o600,
+        "admin-password": 0o600,
+        "jwt-secret": 0o600,
+    }
     (tmp_path / "jwt-secret").chmod(0o644)
     opened(tmp_path)
     assert stat.S_IMODE((tmp_path / "jwt-secret").stat().st_mode) == 0o600
