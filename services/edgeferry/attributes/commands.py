@@ -31,7 +31,7 @@ class Commands:
         """Raises StoreUnavailable, InvalidPayload."""
         _document(change.body)
         rpc = await self._stand(change, now_ms)
-        if rpc.event_id != change.id:
+        if rpc is None or rpc.event_id != change.id:
             return  # a repeat of something older, or news that come too late
         if change.status is RpcStatus.QUEUED:
             self._deliver(change, facts, out)
@@ -46,8 +46,9 @@ class Commands:
             data = json.dumps({**request, "status": change.status, "response": rpc.answer})
             out.root.append(self._message(change, facts, f"RPC_{change.status}", data, 0))
 
-    async def _stand(self, change: RpcChange, now_ms: int) -> Rpc:
-        """The command after the change; its ``event_id`` is the change's when it counted."""
+    async def _stand(self, change: RpcChange, now_ms: int) -> Rpc | None:
+        """The command after the change; its ``event_id`` is the change's when it counted.
+        None: the Cloud ends one that never came to this edge."""
         queued = change.status is RpcStatus.QUEUED
         made = Rpc(
             rpc_id=change.rpc_id,
@@ -67,6 +68,8 @@ class Commands:
         stands = await self._store.advance(
             change.rpc_id, change.status, change.body, now_ms, change.id
         )
+        if stands is None and change.origin != self._here.origin and change.status in _ENDED_HERE:
+            return None
         if stands is None:
             raise InvalidPayload(f"no command {change.rpc_id} is known here")
         return stands

@@ -5,6 +5,7 @@ decides them in one order: a change, an assignment and the snapshot of that assi
 cannot pass each other. Published first, applied by the attributes service, then answered.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -76,13 +77,51 @@ RPC_RANKS: Final[Mapping[RpcStatus, int]] = {
     RpcStatus.SENT: 1,
     RpcStatus.DELIVERED: 2,
     RpcStatus.TIMEOUT: 3,
-    RpcStatus.EXPIRED: 3,
-    RpcStatus.FAILED: 3,
-    RpcStatus.SUCCESSFUL: 4,
-    RpcStatus.DELETED: 5,
+    RpcStatus.EXPIRED: 4,
+    RpcStatus.FAILED: 5,
+    RpcStatus.SUCCESSFUL: 6,
+    RpcStatus.DELETED: 7,
 }
 """A state never gives way to one of a lower or equal rank: repeats and late news change
-nothing. (An answer that comes after the time-out is kept: the command was executed.)"""
+nothing, and two sites that tell each other all states end with the same one. (An answer that
+another site hears of after the time is over is kept: the command was executed.)"""
+
+RPC_OPEN: Final = (RpcStatus.QUEUED, RpcStatus.SENT, RpcStatus.DELIVERED)
+"""What such a command becomes when its time is over: EXPIRED."""
+
+
+def rises(standing: RpcStatus, told: str, status: RpcStatus, body: str) -> bool:
+    """Whether a command takes a state; ``told``, ``body``: the texts of both. SENT gives way
+    to a later attempt to send."""
+    if standing is status is RpcStatus.SENT:
+        return attempt_of(body) > attempt_of(told)
+    return RPC_RANKS[status] > RPC_RANKS[standing]
+
+
+def attempt_body(attempt: int) -> str:
+    """Of the change to SENT, from 1."""
+    return json.dumps({"attempt": attempt}) if attempt > 1 else ""
+
+
+def attempt_of(body: str) -> int:
+    """Of a command that is SENT; what says nothing is the first."""
+    attempt = _member(body, "attempt")
+    return attempt if attempt > 0 else 1
+
+
+def expiry_of(request: str) -> int:
+    """When the time of a command is over (ms), 0: never. ``request``: its JSON text."""
+    return _member(request, "expirationTime")
+
+
+def _member(text: str, name: str) -> int:
+    """A positive whole number; 0 where there is none."""
+    try:
+        document = json.loads(text) if text else {}
+    except (ValueError, RecursionError):
+        return 0
+    value = document.get(name) if isinstance(document, dict) else None
+    return value if type(value) is int and 0 < value < 2**53 else 0
 
 
 @dataclass(frozen=True, slots=True)

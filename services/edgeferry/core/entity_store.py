@@ -148,8 +148,8 @@ class RpcStore(Protocol):
     async def advance(
         self, rpc_id: str, status: RpcStatus, answer: str, now_ms: int, event_id: str
     ) -> Rpc | None:
-        """Raise the state by ``RPC_RANKS`` (a lower or equal rank changes nothing) and give
-        what stands now; None when the command is unknown. Return when durable."""
+        """Raise the state where it ``core.changes.rises``, and give what stands now; None when
+        the command is unknown. Return when durable."""
         ...
 
     async def get(self, rpc_id: str) -> Rpc | None: ...
@@ -164,6 +164,12 @@ class RpcStore(Protocol):
         """The newest first, and how many there are in all."""
         ...
 
-    async def expire(self, before_ms: int) -> int:
-        """Forget what was made before; how many went."""
+    async def due(self, now_ms: int, limit: int) -> Sequence[Rpc]:
+        """Of the commands that are open (``core.changes.RPC_OPEN``) though their time is over,
+        those for which it has been so the longest. Where several processes make commands, each
+        finds at least its own."""
+        ...
+
+    async def expire(self, before_ms: int, limit: int) -> int:
+        """Forget what was made before, at most so many at once; how many went."""
         ...

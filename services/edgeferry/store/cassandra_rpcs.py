@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from edgeferry.core.changes import RPC_RANKS, RpcStatus
+from edgeferry.core.changes import RPC_OPEN, RpcStatus, rises
 from edgeferry.core.clock import MICROS_PER_MS, Clock
 from edgeferry.core.store import Rpc
+from edgeferry.store.cassandra_rpc_ends import CassandraRpcEnds
 from edgeferry.store.cassandra_session import CassandraSession
 from edgeferry.store.cassandra_statements import insert_cql
 from edgeferry.store.side_by_side import side_by_side
@@ -32,17 +33,13 @@ class CassandraRpcs:
         self._place = session.query(
             "SELECT device_id, created_time, rpc_id FROM rpc_place_cf WHERE rpc_id = ?"
         )
-        self._drop_place = session.query("DELETE FROM rpc_place_cf WHERE rpc_id = ?")
         self._save = session.query(insert_cql("rpc_cf", Rpc._fields, _TIMED))
         self._get = session.query(f"SELECT {columns}, writetime(status) FROM rpc_cf WHERE {_ROW}")
         self._of_device = session.query(
             "SELECT device_id, created_time, rpc_id, status FROM rpc_cf WHERE device_id = ?"
         )
-        self._all = session.query(
-            "SELECT device_id, created_time, rpc_id, writetime(status) FROM rpc_cf"
-        )
-        self._delete = session.query(f"DELETE FROM rpc_cf {_TIMED} WHERE {_ROW}")
         self._changing = asyncio.Lock()
+        self._ends = CassandraRpcEnds(session)
 
     async def create(self, rpc: Rpc) -> bool:
         """Raises StoreUnavailable, Unstorable."""
@@ -52,6 +49,8 @@ class CassandraRpcs:
                 return False
             place = (rpc.device_id, rpc.created_time, rpc.rpc_id)
             await self._session.rows(self._put_place, place)
+            if rpc.status in RPC_OPEN:
+                await self._ends.add(rpc)
             now = self._clock.now_ms() * MICROS_PER_MS
             await self._session.rows(self._save, (*rpc, now))
             return True
@@ -66,11 +65,13 @@ class CassandraRpcs:
             if stored is None:
                 return None
             rpc, written = stored
-            if RPC_RANKS[status] <= RPC_RANKS[rpc.status]:
+            if not rises(rpc.status, rpc.answer, status, answer):
                 return rpc
             rpc = rpc._replace(status=status, answer=answer, updated_ms=now_ms, event_id=event_id)
             timestamp = max(self._clock.now_ms() * MICROS_PER_MS, written + 1)
             await self._session.rows(self._save, (*rpc, timestamp))
+            if status not in RPC_OPEN:
+                await self._ends.remove(rpc)
             return rpc
 
     async def get(self, rpc_id: str) -> Rpc | None:
@@ -113,11 +114,17 @@ class CassandraRpcs:
         found = await side_by_side(self._at(place) for place in places)
         return [stored[0] for stored in found if stored is not None]
 
-    async def expire(self, before_ms: int) -> int:
-        rows = await self._session.rows(self._all, ())
-        old = [row for row in rows if row[1] < before_ms]
-        await side_by_side(
-            self._session.rows(self._delete, (written, *place)) for *place, written in old
-        )
-        await side_by_side(self._session.rows(self._drop_place, (row[2],)) for row in old)
-        return len(old)
+    async def due(self, now_ms: int, limit: int) -> Sequence[Rpc]:
+        ends = await self._ends.upto(now_ms, limit)
+        found = await side_by_side(self._stored(end.rpc_id) for end in ends)
+        due = []
+        for stored in found:
+            if stored is not None and stored[0].status in RPC_OPEN:
+                due.append(stored[0])
+            elif stored is not None:
+                await self._ends.remove(stored[0])  # a crash came between
+        return due
+
+    async def expire(self, before_ms: int, limit: int) -> int:
+        """None: rows go by themselves, by their time to live."""
+        return 0

@@ -24,6 +24,7 @@ TABLES = (
     "edge_entity_cf",
     "rpc_cf",
     "rpc_place_cf",
+    "rpc_end_cf",
 )
 ADDED_COLUMNS = {
     ("ts_kv_latest_cf", "deletes"): "text",

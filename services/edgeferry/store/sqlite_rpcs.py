@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from edgeferry.core.changes import RPC_RANKS, RpcStatus
+from edgeferry.core.changes import RPC_OPEN, RpcStatus, expiry_of, rises
 from edgeferry.core.store import Rpc
 from edgeferry.store.sqlite_reader import SqliteReader
 from edgeferry.store.sqlite_writer import Execute, SqliteWriter
@@ -29,7 +29,14 @@ _PAGE = f"""
     ORDER BY created_time DESC, rpc_id DESC LIMIT ? OFFSET ?)
 """
 _COUNT = f"SELECT json_array(json_array(count(*))) FROM rpcs WHERE {_OF_DEVICE}"
-_EXPIRE = "DELETE FROM rpcs WHERE created_time < ?"
+_OLD = "SELECT rpc_id, request FROM rpcs WHERE created_time < ? ORDER BY created_time LIMIT ?"
+_FORGET = "DELETE FROM rpcs WHERE rpc_id = ?"
+_ENDS = "INSERT OR IGNORE INTO rpc_ends (ends_ms, rpc_id) VALUES (?, ?)"
+_ENDED = "DELETE FROM rpc_ends WHERE ends_ms = ? AND rpc_id = ?"
+_DUE = f"""
+{_SHOWN} (SELECT rpcs.* FROM rpc_ends JOIN rpcs USING (rpc_id) WHERE ends_ms <= ?
+    ORDER BY ends_ms LIMIT ?)
+"""
 
 
 class SqliteRpcs:
@@ -42,7 +49,7 @@ class SqliteRpcs:
     async def create(self, rpc: Rpc) -> bool:
         """Raises StoreUnavailable, Unstorable."""
         check_row(rpc)
-        return await self._writer.run(lambda execute: execute(_CREATE, rpc).rowcount == 1)
+        return await self._writer.run(lambda execute: _create(execute, rpc))
 
     async def advance(
         self, rpc_id: str, status: RpcStatus, answer: str, now_ms: int, event_id: str
@@ -67,8 +74,28 @@ class SqliteRpcs:
         count = await self._reader.rows(_COUNT, wanted)
         return [_rpc(row) for row in rows], int(count[0][0])
 
-    async def expire(self, before_ms: int) -> int:
-        return await self._writer.run(lambda execute: execute(_EXPIRE, (before_ms,)).rowcount)
+    async def due(self, now_ms: int, limit: int) -> Sequence[Rpc]:
+        return [_rpc(row) for row in await self._reader.rows(_DUE, (now_ms, limit))]
+
+    async def expire(self, before_ms: int, limit: int) -> int:
+        return await self._writer.run(lambda execute: _expire(execute, before_ms, limit))
+
+
+def _create(execute: Execute, rpc: Rpc) -> bool:
+    if execute(_CREATE, rpc).rowcount != 1:
+        return False
+    ends_ms = expiry_of(rpc.request)
+    if ends_ms and rpc.status in RPC_OPEN:
+        execute(_ENDS, (ends_ms, rpc.rpc_id))
+    return True
+
+
+def _expire(execute: Execute, before_ms: int, limit: int) -> int:
+    old = execute(_OLD, (before_ms, limit)).fetchall()
+    for rpc_id, request in old:
+        execute(_ENDED, (expiry_of(request), rpc_id))
+        execute(_FORGET, (rpc_id,))
+    return len(old)
 
 
 def _advance(execute: Execute, rpc_id: str, news: tuple[RpcStatus, str, int, str]) -> Rpc | None:
@@ -78,9 +105,11 @@ def _advance(execute: Execute, rpc_id: str, news: tuple[RpcStatus, str, int, str
         return None
     rpc = _rpc(row)
     status, answer, now_ms, event_id = news
-    if RPC_RANKS[status] <= RPC_RANKS[rpc.status]:
+    if not rises(rpc.status, rpc.answer, status, answer):
         return rpc
     execute(_ADVANCE, (*news, rpc_id))
+    if status not in RPC_OPEN:
+        execute(_ENDED, (expiry_of(rpc.request), rpc_id))
     return rpc._replace(status=status, answer=answer, updated_ms=now_ms, event_id=event_id)
 
 

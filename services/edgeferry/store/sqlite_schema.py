@@ -1,6 +1,6 @@
 """The tables of the SQLite store, format by format."""
 
-FORMAT = 4
+FORMAT = 5
 """Raise it with every change of the tables, and add the way there to ``MIGRATIONS``."""
 
 _TELEMETRY = """
@@ -106,11 +106,32 @@ CREATE INDEX rpcs_by_device ON rpcs (device_id, created_time, rpc_id);
 CREATE INDEX rpcs_by_time ON rpcs (created_time);
 """
 
-SCHEMA = _TELEMETRY + _DELETES + _ATTRIBUTES + _POSITIONS + _EDGE_EVENTS + _KNOWN_ENTITIES + _RPCS
+# When the time of an open command is over.
+_RPC_ENDS = """
+CREATE TABLE rpc_ends (
+    ends_ms INTEGER NOT NULL, rpc_id TEXT NOT NULL,
+    PRIMARY KEY (ends_ms, rpc_id)
+) STRICT, WITHOUT ROWID;
+"""
+
+_OPEN_RPCS = """
+INSERT INTO rpc_ends SELECT json_extract(request, '$.expirationTime'), rpc_id FROM rpcs
+WHERE status IN ('QUEUED', 'SENT', 'DELIVERED') AND json_valid(request)
+    AND json_type(request, '$.expirationTime') = 'integer'
+    AND json_extract(request, '$.expirationTime') > 0;
+"""
+
+SCHEMA = "".join(
+    (
+        *(_TELEMETRY, _DELETES, _ATTRIBUTES, _POSITIONS, _EDGE_EVENTS, _KNOWN_ENTITIES),
+        *(_RPCS, _RPC_ENDS),
+    )
+)
 
 MIGRATIONS = {
     1: _DELETES + "ALTER TABLE attributes ADD COLUMN decisions TEXT;",
     2: _EDGE_EVENTS,
     3: _KNOWN_ENTITIES + _RPCS,
+    4: _RPC_ENDS + _OPEN_RPCS,
 }
 """Format -> what makes the next one of it."""

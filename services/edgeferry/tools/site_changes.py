@@ -6,6 +6,7 @@ from pathlib import Path
 from edgeferry.attributes.client import ByPolling, InProcess, SubmittedChanges, Waiting
 from edgeferry.attributes.commands import Commands
 from edgeferry.attributes.entities import Entities
+from edgeferry.attributes.expiry import Expiry
 from edgeferry.attributes.facts import Here
 from edgeferry.attributes.notifier import Applied
 from edgeferry.attributes.processor import AttributesService
@@ -55,6 +56,10 @@ def attributes_service(
         applied=applied,
         clock=clock,
     )
+
+
+def expiry(here: Here, tenant_id: str, store: Store, changes: Changes, clock: Clock) -> Expiry:
+    return Expiry(here=here, tenant_id=tenant_id, store=store.rpcs, changes=changes, clock=clock)
 
 
 class RelatedEdges:

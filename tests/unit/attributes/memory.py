@@ -10,11 +10,13 @@ from edgeferry.attributes.notifier import Applied
 from edgeferry.attributes.processor import AttributesService
 from edgeferry.core.changes import (
     CLOUD_ORIGIN,
-    RPC_RANKS,
+    RPC_OPEN,
     AttributeChange,
     Change,
     RpcStatus,
     edge_origin,
+    expiry_of,
+    rises,
 )
 from edgeferry.core.clock import ManualClock
 from edgeferry.core.events import CloudEvent
@@ -141,7 +143,7 @@ class MemoryRpcs:
         self, rpc_id: str, status: RpcStatus, answer: str, now_ms: int, event_id: str
     ) -> Rpc | None:
         rpc = self.known.get(rpc_id)
-        if rpc is not None and RPC_RANKS[status] > RPC_RANKS[rpc.status]:
+        if rpc is not None and rises(rpc.status, rpc.answer, status, answer):
             rpc = rpc._replace(status=status, answer=answer, updated_ms=now_ms, event_id=event_id)
             self.known[rpc_id] = rpc
         return rpc
@@ -161,6 +163,18 @@ class MemoryRpcs:
     ) -> tuple[Sequence[Rpc], int]:
         found = [rpc for rpc in self.known.values() if rpc.device_id == device_id]
         return found[skip : skip + limit], len(found)
+
+    async def due(self, now_ms: int, limit: int) -> Sequence[Rpc]:
+        ends = {rpc.rpc_id: expiry_of(rpc.request) for rpc in self.known.values()}
+        due = [
+            rpc
+            for rpc in self.known.values()
+            if rpc.status in RPC_OPEN and 0 < ends[rpc.rpc_id] <= now_ms
+        ]
+        return sorted(due, key=lambda rpc: ends[rpc.rpc_id])[:limit]
+
+    async def expire(self, before_ms: int, limit: int) -> int:
+        return 0
 
 
 class MemoryTimeseries:

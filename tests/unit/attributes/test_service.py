@@ -1,12 +1,11 @@
 """What follows from a change, and where it never goes."""
 
 import json
-from collections.abc import Sequence
 from typing import cast
 
 import pytest
 
-from edgeferry.attributes.client import AttributesByChanges, InProcess, SubmittedChanges
+from edgeferry.attributes.client import AttributesByChanges
 from edgeferry.core.changes import (
     CLOUD_ORIGIN,
     Change,
@@ -19,9 +18,8 @@ from edgeferry.core.changes import (
 )
 from edgeferry.core.kv import Scope, TsEntry
 from edgeferry.core.node import AttributesWrite
-from edgeferry.core.record import Outgoing, Record
+from edgeferry.core.record import Record
 from edgeferry.core.store import AttributesStore, Entity
-from edgeferry.log.change_codec import decode_change
 from tests.unit.attributes.memory import (
     DEVICE,
     EDGE_A,
@@ -32,6 +30,7 @@ from tests.unit.attributes.memory import (
     edge,
     received,
 )
+from tests.unit.attributes.submitting import client
 
 NOW = 1_700_000_000_000
 A = edge_origin(EDGE_A)
@@ -233,29 +232,6 @@ def test_a_command_goes_down_once_and_its_states_come_up() -> None:
     assert len(below.up) == 1
     done(site, rpc_change("2", RpcStatus.SUCCESSFUL, '{"ok": 1}', A))
     assert [one.type for one in site.root] == ["RPC_QUEUED", "RPC_SUCCESSFUL"]
-
-
-class Log:
-    """Appends into a site's log of changes; ``handles``: the service is awake."""
-
-    max_record_bytes = 1_000_000
-
-    def __init__(self, site: Site, *, handles: bool = True) -> None:
-        self.site = site
-        self.handles = handles
-
-    async def append(self, records: Sequence[Outgoing]) -> None:
-        for record in records:
-            self.site.put(decode_change(record.value))
-        if self.handles:
-            self.site.handle()
-
-
-def client(site: Site, *, handles: bool = True) -> SubmittedChanges:
-    waiting = InProcess(site.applied)
-    return SubmittedChanges(
-        site="site", writer=Log(site, handles=handles), waiting=waiting, seconds=0.01
-    )
 
 
 @pytest.mark.asyncio

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgeferry.core.changes import RpcStatus
+from edgeferry.core.changes import RpcStatus, attempt_body
 from edgeferry.core.errors import Unstorable
 from edgeferry.core.ids import new_entity_id
 from edgeferry.core.store import Rpc
@@ -43,7 +43,8 @@ class RpcBehaviour:
         assert (await news(RpcStatus.TIMEOUT, 4)) != delivered
         failed = await news(RpcStatus.FAILED, 5)
         assert failed is not None
-        assert failed.status is RpcStatus.TIMEOUT
+        assert failed.status is RpcStatus.FAILED
+        assert await news(RpcStatus.EXPIRED, 5) == failed
         answered = await news(RpcStatus.SUCCESSFUL, 6)
         assert answered == await store.get(made.rpc_id)
         assert answered is not None
@@ -74,15 +75,47 @@ class RpcBehaviour:
         assert ([one.rpc_id for one in queued], total) == ([made[3].rpc_id, made[1].rpc_id], 4)
 
     @pytest.mark.asyncio
-    async def test_old_commands_are_forgotten(self, bench: Bench) -> None:
+    async def test_only_a_later_attempt_is_sent_again(self, bench: Bench) -> None:
+        store, made = bench.store.rpcs, rpc(new_entity_id())
+        await store.create(made)
+
+        async def sent(attempt: int, event: str) -> str:
+            stands = await store.advance(made.rpc_id, SENT, attempt_body(attempt), T, event)
+            assert stands is not None
+            return stands.event_id
+
+        assert [await sent(*one) for one in ((1, "a"), (1, "b"), (2, "c"), (2, "d"), (1, "e"))] == [
+            *("a", "a", "c", "c", "c")
+        ]
+
+    @pytest.mark.asyncio
+    async def test_open_commands_whose_time_is_over_are_found_in_order(self, bench: Bench) -> None:
         store, device = bench.store.rpcs, new_entity_id()
-        old, kept = rpc(device, T - 1_000_000), rpc(device, T - 999_999)
-        await store.create(old)
-        await store.create(kept)
-        assert await store.expire(T - 999_999) == 1
-        assert await store.page(device, None, 9, 0) == ([kept], 1)
-        assert await store.get(old.rpc_id) is None
-        assert await store.create(old)
+
+        async def made(ends_ms: int) -> Rpc:
+            one = rpc(device)._replace(request=f'{{"expirationTime": {ends_ms}}}')
+            await store.create(one)
+            return one
+
+        async def due(now_ms: int, limit: int = 9) -> list[str]:
+            return [one.rpc_id for one in await store.due(now_ms, limit)]
+
+        second, never, first = await made(T + 7_200_000), await made(0), await made(T + 1)
+        later = await made(T + 9_000_000)
+        assert await due(T) == []
+        assert await due(T + 8_000_000) == [first.rpc_id, second.rpc_id]
+        await bench.reopen()
+        store = bench.store.rpcs
+        assert await due(T + 8_000_000, 1) == [first.rpc_id]
+        await store.advance(first.rpc_id, RpcStatus.EXPIRED, "", T, "e")
+        await store.advance(second.rpc_id, DELIVERED, "", T, "e")
+        assert await due(T + 8_000_000) == [second.rpc_id]
+        old = await made(1)
+        assert await due(T + 9_000_000) == [old.rpc_id, second.rpc_id, later.rpc_id]
+        for one in (old, second, later):
+            await store.advance(one.rpc_id, RpcStatus.SUCCESSFUL, "", T, "e")
+        assert await due(T + 9_000_000) == []
+        assert await store.get(never.rpc_id) == never
 
     @pytest.mark.asyncio
     async def test_what_no_store_can_hold_is_refused(self, bench: Bench) -> None:

@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeferry.core.clock import ManualClock
+from edgeferry.core.ids import new_entity_id
 from edgeferry.core.store import Store
 from edgeferry.runtime.settings import StoreSettings
 from edgeferry.store import open_store
 from tests.unit.store.behaviour import StoreBehaviour
+from tests.unit.store.behaviour_rpcs import rpc
 from tests.unit.store.bench import DEVICE, T, any_order
 
 COLUMNS = ("bool_v", "str_v", "long_v", "dbl_v", "json_v")
@@ -93,3 +95,16 @@ class TestSqliteStore(StoreBehaviour):
         self, bench: SqliteBench, data: st.DataObject
     ) -> None:
         await self.check_changes_in_any_order(bench, data)
+
+    @pytest.mark.asyncio
+    async def test_old_commands_are_forgotten(self, bench: SqliteBench) -> None:
+        store, device = bench.store.rpcs, new_entity_id()
+        old = [rpc(device, T - 1_000_000 + i)._replace(request='{"expirationTime": 1}')
+               for i in range(3)]  # fmt: skip
+        for one in old:
+            await store.create(one)
+        assert [await store.expire(T - 999_998, 1) for _ in range(3)] == [1, 1, 0]
+        assert await store.page(device, None, 9, 0) == ([old[2]], 1)
+        assert await store.get(old[0].rpc_id) is None
+        assert await store.due(T, 9) == [old[2]]
+        assert await store.create(old[0])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgeferry.core.aggregation import Aggregation, Step
+from edgeferry.core.changes import RpcStatus
 from edgeferry.core.clock import ManualClock
 from edgeferry.core.errors import StoreUnavailable, StoreUnusable
 from edgeferry.core.ids import new_entity_id
@@ -16,6 +17,7 @@ from edgeferry.core.store import Position, Store, TimeseriesDelete
 from edgeferry.runtime.settings import StoreSettings
 from edgeferry.store import open_store
 from edgeferry.store.sqlite_schema import FORMAT
+from tests.unit.store.behaviour_rpcs import rpc
 from tests.unit.store.bench import DEVICE, STAMP, T, all_history, write
 
 FORMAT_1 = """
@@ -127,6 +129,30 @@ async def test_a_new_file_and_one_brought_up_to_date_have_the_same_tables(tmp_pa
             shapes.append({name: file.execute(f"PRAGMA table_xinfo({name})").fetchall()
                            for name in tables})  # fmt: skip
     assert shapes[0] == shapes[1]
+
+
+@pytest.mark.asyncio
+async def test_open_commands_of_an_older_file_have_an_end(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    await store.start()
+    made = [
+        rpc(new_entity_id(), T, status)._replace(request=request)
+        for status, request in (
+            (RpcStatus.SENT, '{"expirationTime": 5}'),
+            (RpcStatus.EXPIRED, '{"expirationTime": 5}'),
+            (RpcStatus.QUEUED, '{"expirationTime": null}'),
+            (RpcStatus.QUEUED, "no JSON"),
+        )
+    ]
+    for one in made:
+        await store.rpcs.create(one)
+    await store.stop()
+    with closing(sqlite3.connect(tmp_path / "store.db")) as file:
+        file.executescript("DROP TABLE rpc_ends; PRAGMA user_version = 4;")
+    store = store_in(tmp_path)
+    await store.start()
+    assert await store.rpcs.due(5, 9) == made[:1]
+    await store.stop()
 
 
 @pytest.mark.asyncio

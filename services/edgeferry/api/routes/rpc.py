@@ -15,7 +15,7 @@ from edgeferry.api.context import ApiContext
 from edgeferry.api.errors import ApiError, ErrorCode
 from edgeferry.api.pages import PageQuery, entity_id, page_of
 from edgeferry.api.routes.documented import TOKEN_WANTED
-from edgeferry.core.changes import RPC_RANKS, RpcChange, RpcStatus
+from edgeferry.core.changes import RPC_OPEN, RPC_RANKS, RpcChange, RpcStatus
 from edgeferry.core.ids import new_entity_id
 from edgeferry.core.message import EntityType
 from edgeferry.core.store import Rpc
@@ -178,7 +178,7 @@ class _Calls:
         """As it stands; one whose time is over ends now. Raises ApiError."""
         rpc = await self.known(rpc_id)
         expires = json.loads(rpc.request or "{}").get("expirationTime") or 0
-        over = RPC_RANKS[rpc.status] < RPC_RANKS[RpcStatus.EXPIRED]
+        over = rpc.status in RPC_OPEN
         if over and 0 < expires <= self._context.clock.now_ms():
             await self.end(rpc, RpcStatus.EXPIRED)
             rpc = await self.known(rpc_id)
