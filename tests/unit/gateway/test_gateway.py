@@ -225,7 +225,7 @@ async def test_publishes_before_a_broken_packet_are_stored(
 ) -> None:
     device = await client(V5)
     device.publish(1, '{"t": 1}')
-    device.send_bytes(b"\0\0")
+    device.send_bytes(b"\xc1\0")
     answers = [await device.receive()]
     assert answers[0].codes == b"\x81"
     assert await device.closed()
@@ -252,7 +252,7 @@ async def test_unknown_tokens_are_turned_away(client: OpenClient, metrics: Count
 
 async def test_a_version_that_we_do_not_speak_is_told_so(client: OpenClient) -> None:
     device = await client(token=None)
-    device.send_bytes(b"\x10\x0e\0\6MQIsdp\x03\x02\0\0\0\0")
+    device.send_bytes(b"\x10\x0c\0\4MQTT\x06\x02\0\0\0\0")
     assert (await device.receive()).codes == b"\1"
     assert await device.closed()
 

@@ -18,6 +18,7 @@ from edgeferry.gateway.mqtt.packets import (
     FromClient,
     MqttError,
     PingReq,
+    Property,
     PropertyValue,
     PubAck,
     Publish,
@@ -52,6 +53,7 @@ ALLOWED = {
 }
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
+filled = texts.filter(bool)
 topics = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\0+#"), min_size=1, max_size=12
 )
@@ -71,14 +73,18 @@ def props(name: str, version: int) -> st.SearchStrategy[dict[int, PropertyValue]
     if version != V5:
         return st.just({})
     return st.fixed_dictionaries(
-        {}, optional={id_: of_type[PROPERTY_TYPES[id_]] for id_ in ALLOWED[name]}
+        {},
+        optional={
+            id_: topics if id_ == Property.RESPONSE_TOPIC else of_type[PROPERTY_TYPES[id_]]
+            for id_ in ALLOWED[name]
+        },
     )
 
 
 def wills(version: int) -> st.SearchStrategy[Will]:
     return st.builds(
         Will,
-        topic=texts,
+        topic=topics,
         payload=st.binary(max_size=20),
         qos=st.integers(0, 2),
         retain=st.booleans(),
@@ -105,8 +111,9 @@ def connects(version: int) -> st.SearchStrategy[Connect]:
 
 def others(version: int) -> st.SearchStrategy[FromClient]:
     reasons = st.integers(0, 255) if version == V5 else st.just(0)
-    filters = st.lists(texts, min_size=1, max_size=3).map(tuple)
-    wishes = st.lists(st.builds(Subscription, texts, st.integers(0, 2)), min_size=1, max_size=3)
+    acks = st.sampled_from([0, 0x10, 0x80, 0x87, 0x99]) if version == V5 else st.just(0)
+    filters = st.lists(filled, min_size=1, max_size=3).map(tuple)
+    wishes = st.lists(st.builds(Subscription, filled, st.integers(0, 2)), min_size=1, max_size=3)
     publish = st.builds(
         Publish,
         topic=topics,
@@ -120,7 +127,7 @@ def others(version: int) -> st.SearchStrategy[FromClient]:
     return st.one_of(
         publish,
         publish.map(lambda p: p._replace(qos=0, packet_id=0, dup=False)),
-        st.builds(PubAck, identifiers, reasons, props("puback", version)),
+        st.builds(PubAck, identifiers, acks, props("puback", version)),
         st.builds(Subscribe, identifiers, wishes.map(tuple), props("subscribe", version)),
         st.builds(Unsubscribe, identifiers, filters, props("unsubscribe", version)),
         st.just(PingReq()),
@@ -187,9 +194,6 @@ MALFORMED = {
     "reserved bits of SUBSCRIBE": bytes([0x80, 6, 0, 1, 0, 1, 97, 0]),
     "QoS 3": bytes([0x36, 5, 0, 1, 97, 0, 1]),
     "a repeat with QoS 0": bytes([0x38, 3, 0, 1, 97]),
-    "a type of 0": bytes([0x00, 0]),
-    "a server's packet": bytes([0x90, 3, 0, 1, 0]),
-    "a packet of QoS 2": bytes([0x62, 2, 0, 1]),
     "a topic cut short": bytes([0x30, 3, 0, 9, 97]),
     "an identifier cut short": bytes([0x32, 4, 0, 1, 97, 0]),
     "a wildcard in a topic": bytes([0x30, 3, 0, 1, 35]),
@@ -199,6 +203,7 @@ MALFORMED = {
     "a remaining length of five bytes": bytes([0xC0, 0x80, 0x80, 0x80, 0x80, 1]),
     "reserved subscription options": bytes([0x82, 6, 0, 1, 0, 1, 97, 0xC1]),
     "a subscription to nothing": bytes([0x82, 2, 0, 1]),
+    "an empty filter to unsubscribe from": bytes([0xA2, 4, 0, 1, 0, 0]),
 }
 
 
@@ -210,9 +215,68 @@ def test_malformed_packets_are_refused(data: bytes) -> None:
         assert caught.value.reason == Reason.MALFORMED_PACKET
 
 
+NOT_FROM_CLIENTS = {
+    "a type of 0": bytes([0x00, 0]),
+    "a server's packet": bytes([0x90, 3, 0, 1, 0]),
+    "a packet of QoS 2": bytes([0x62, 2, 0, 1]),
+    "AUTH": bytes([0xF0, 0]),
+}
+
+
+@pytest.mark.parametrize("data", NOT_FROM_CLIENTS.values(), ids=NOT_FROM_CLIENTS)
+def test_packets_that_no_client_sends_are_protocol_errors(data: bytes) -> None:
+    for connect in CONNECTED.values():
+        with pytest.raises(MqttError) as caught:
+            decoded(Decoder(1000), [connect + data])
+        assert caught.value.reason == Reason.PROTOCOL_ERROR
+
+
+WRONG_IN_5 = {
+    "an empty filter": (bytes([0x82, 6, 0, 1, 0, 0, 0, 0]), Reason.MALFORMED_PACKET),
+    "a reason that PUBACK has not": (bytes([0x40, 3, 0, 1, 0xFF]), Reason.PROTOCOL_ERROR),
+    "a property of other packets": (
+        bytes([0x82, 9, 0, 1, 2, 0x24, 1, 0, 1, 97, 0]),
+        Reason.MALFORMED_PACKET,
+    ),
+    "a number of needless bytes": (
+        bytes([0x82, 10, 0, 1, 3, 0x0B, 0x80, 0, 0, 1, 97, 0]),
+        Reason.MALFORMED_PACKET,
+    ),
+    "a shared subscription without own messages": (
+        bytes([0x82, 16, 0, 1, 0, 0, 10]) + b"$share/p/p" + bytes([4]),
+        Reason.PROTOCOL_ERROR,
+    ),
+    "a wildcard in a response topic": (
+        bytes([0x30, 8, 0, 1, 97, 4, 8, 0, 1, 35]),
+        Reason.PROTOCOL_ERROR,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_IN_5.values(), ids=WRONG_IN_5)
+def test_what_mqtt_5_forbids_is_refused_with_its_reason(case: tuple[bytes, Reason]) -> None:
+    data, reason = case
+    with pytest.raises(MqttError) as caught:
+        decoded(Decoder(1000), [CONNECTED[V5] + data])
+    assert caught.value.reason == reason
+
+
+def test_a_client_of_mqtt_3_1_is_taken_for_one_of_3_1_1() -> None:
+    (connect,) = decoded(Decoder(1000), [b"\x10\x0f\0\6MQIsdp\x03\x02\0\x3c\0\1c"])
+    assert connect == Connect(V311, "c", True, 60)
+
+
 BROKEN_CONNECTS = {
     "another protocol": (b"\x10\x0c\0\4HTTP\x04\x02\0\0\0\0", Reason.MALFORMED_PACKET),
-    "MQTT 3.1": (b"\x10\x0e\0\6MQIsdp\x03\x02\0\0\0\0", Reason.UNSUPPORTED_VERSION),
+    "3.1 by the later name": (b"\x10\x0c\0\4MQTT\x03\x02\0\0\0\0", Reason.UNSUPPORTED_VERSION),
+    "3.1.1 by the old name": (
+        b"\x10\x0e\0\6MQIsdp\x04\x02\0\0\0\0",
+        Reason.UNSUPPORTED_VERSION,
+    ),
+    "a will without a topic": (
+        b"\x10\x10\0\4MQTT\x04\x06\0\0\0\0\0\0\0\0",
+        Reason.MALFORMED_PACKET,
+    ),
     "MQTT 6": (b"\x10\x0c\0\4MQTT\x06\x02\0\0\0\0", Reason.UNSUPPORTED_VERSION),
     "the reserved flag": (b"\x10\x0c\0\4MQTT\x04\x03\0\0\0\0", Reason.MALFORMED_PACKET),
     "will QoS without a will": (b"\x10\x0c\0\4MQTT\x04\x0a\0\0\0\0", Reason.MALFORMED_PACKET),
@@ -221,7 +285,7 @@ BROKEN_CONNECTS = {
     "PINGREQ first": (b"\xc0\0", Reason.PROTOCOL_ERROR),
     "PUBLISH first": (b"\x30\3\0\1a", Reason.PROTOCOL_ERROR),
     "CONNECT twice": (CONNECTED[V5] * 2, Reason.PROTOCOL_ERROR),
-    "an unknown property": (b"\x10\x0f\0\4MQTT\x05\x02\0\0\2\x7f\0\0\0", Reason.PROTOCOL_ERROR),
+    "an unknown property": (b"\x10\x0f\0\4MQTT\x05\x02\0\0\2\x7f\0\0\0", Reason.MALFORMED_PACKET),
     "a property twice": (
         b"\x10\x13\0\4MQTT\x05\x02\0\0\6\x21\0\1\x21\0\1\0\0",
         Reason.PROTOCOL_ERROR,

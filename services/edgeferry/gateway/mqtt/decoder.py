@@ -1,10 +1,12 @@
 """Bytes from a client to packets: incremental, strict, no I/O."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from edgeferry.gateway.mqtt.packets import (
     NO_PROPERTIES,
     V5,
+    V31,
     V311,
     Connect,
     Disconnect,
@@ -26,10 +28,11 @@ from edgeferry.gateway.mqtt.wire import (
     malformed,
     protocol_error,
     read_properties,
-    utf8,
+    topic_filter,
+    topic_name,
 )
 
-_FLAGS_OF: Final = {
+_FLAGS_OF: Final[Mapping[int, int]] = {
     Kind.CONNECT: 0,
     Kind.PUBACK: 0,
     Kind.SUBSCRIBE: 2,
@@ -37,6 +40,9 @@ _FLAGS_OF: Final = {
     Kind.PINGREQ: 0,
     Kind.DISCONNECT: 0,
 }
+"""Packet types that a client may send (AUTH and those of QoS 2 are not served)."""
+_PUBACK_REASONS: Final = frozenset({0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99})
+_NO_LOCAL: Final = 0x04
 _KNOWN_TOPICS: Final = 64
 
 
@@ -137,9 +143,7 @@ class Decoder:
         )
 
     def _topic(self, raw: bytes) -> str:
-        topic = utf8(raw)
-        if "+" in topic or "#" in topic:
-            raise malformed("a topic name holds a wildcard")
+        topic = topic_name(raw)
         if not topic and self.version == V311:
             raise malformed("the topic name is empty")
         if len(self._topics) < _KNOWN_TOPICS:
@@ -148,8 +152,10 @@ class Decoder:
 
     def _other(self, first: int, cursor: Cursor) -> FromClient:
         kind = first >> 4
-        if _FLAGS_OF.get(Kind(kind) if kind else Kind.AUTH) != first & 0x0F:
-            raise malformed(f"a first byte of {first:#04x} is not what a client may send")
+        if kind not in _FLAGS_OF:
+            raise protocol_error(f"packets of type {kind} are not what a client may send")
+        if _FLAGS_OF[kind] != first & 0x0F:
+            raise malformed(f"the flags of a first byte of {first:#04x} are not allowed")
         if not self.version and kind != Kind.CONNECT:
             raise protocol_error("the first packet is not CONNECT")
         packet: FromClient
@@ -175,7 +181,9 @@ class Decoder:
         name, level = cursor.string(), cursor.byte()
         if name not in ("MQTT", "MQIsdp"):
             raise malformed(f"the protocol name is {name[:20]!r}, not 'MQTT'")
-        if name != "MQTT" or level not in (V311, V5):
+        if (name, level) == ("MQIsdp", V31):
+            level = V311  # which it differs from in these two fields only
+        elif name != "MQTT" or level not in (V311, V5):
             raise MqttError(
                 Reason.UNSUPPORTED_VERSION,
                 f"protocol level {level} is not supported: use MQTT 3.1.1 or 5",
@@ -204,8 +212,11 @@ class Decoder:
 
     def _will(self, cursor: Cursor, flags: int) -> Will:
         properties = read_properties(cursor, WILL) if self.version == V5 else NO_PROPERTIES
+        topic = topic_name(cursor.binary())
+        if not topic:
+            raise malformed("the topic of the will is empty")
         return Will(
-            topic=cursor.string(),
+            topic=topic,
             payload=cursor.binary(),
             qos=flags >> 3 & 3,
             retain=bool(flags & 0x20),
@@ -217,6 +228,8 @@ class Decoder:
         if self.version != V5 or cursor.at == cursor.end:
             return PubAck(packet_id)
         reason = cursor.byte()
+        if reason not in _PUBACK_REASONS:
+            raise protocol_error(f"PUBACK has no reason {reason:#04x}")
         if cursor.at == cursor.end:
             return PubAck(packet_id, reason)
         return PubAck(packet_id, reason, read_properties(cursor, Kind.PUBACK))
@@ -228,11 +241,13 @@ class Decoder:
             properties = read_properties(cursor, Kind.SUBSCRIBE)
         subscriptions: list[Subscription] = []
         while cursor.at < cursor.end or not subscriptions:
-            topic_filter, options = cursor.string(), cursor.byte()
+            wanted, options = topic_filter(cursor), cursor.byte()
             reserved = 0xC0 if self.version == V5 else 0xFC
             if options & reserved or options & 3 == 3 or options & 0x30 == 0x30:
                 raise malformed(f"subscription options {options:#04x} are not allowed")
-            subscriptions.append(Subscription(topic_filter, options & 3))
+            if options & _NO_LOCAL and wanted.startswith("$share/"):
+                raise protocol_error("a shared subscription may not be without own messages")
+            subscriptions.append(Subscription(wanted, options & 3))
         return Subscribe(packet_id, tuple(subscriptions), properties)
 
     def _unsubscribe(self, cursor: Cursor) -> Unsubscribe:
@@ -240,9 +255,9 @@ class Decoder:
         properties = NO_PROPERTIES
         if self.version == V5:
             properties = read_properties(cursor, Kind.UNSUBSCRIBE)
-        filters = [cursor.string()]
+        filters = [topic_filter(cursor)]
         while cursor.at < cursor.end:
-            filters.append(cursor.string())
+            filters.append(topic_filter(cursor))
         return Unsubscribe(packet_id, tuple(filters), properties)
 
     def _disconnect(self, cursor: Cursor) -> Disconnect:

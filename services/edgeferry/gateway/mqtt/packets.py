@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from edgeferry.core.errors import Never
 
+V31 = 3
 V311 = 4
 V5 = 5
 

@@ -57,6 +57,8 @@ class Cursor:
             byte = self.byte()
             value |= (byte & 0x7F) << shift
             if byte < 0x80:
+                if shift and not byte:
+                    raise malformed("a variable byte integer has more bytes than it needs")
                 return value
         raise malformed("a variable byte integer has more than 4 bytes")
 
@@ -93,6 +95,27 @@ def utf8(data: bytes) -> str:
     return text
 
 
+def topic_name(data: bytes) -> str:
+    topic = utf8(data)
+    if "+" in topic or "#" in topic:
+        raise malformed("a topic name holds a wildcard")
+    return topic
+
+
+def topic_filter(cursor: Cursor) -> str:
+    text = cursor.string()
+    if not text:
+        raise malformed("a topic filter is empty")
+    return text
+
+
+def _response_topic(cursor: Cursor) -> str:
+    topic = cursor.string()
+    if not topic or "+" in topic or "#" in topic:
+        raise protocol_error("a response topic is a name without wildcards")
+    return topic
+
+
 def variable(value: int) -> bytes:
     out = bytearray()
     while value > 0x7F:
@@ -124,7 +147,7 @@ _RECEIVED: Final[Mapping[int, tuple[Callable[[Cursor], PropertyValue], frozenset
     _P.PAYLOAD_FORMAT: (Cursor.byte, frozenset({Kind.PUBLISH, WILL})),
     _P.MESSAGE_EXPIRY: (Cursor.four_bytes, frozenset({Kind.PUBLISH, WILL})),
     _P.CONTENT_TYPE: (Cursor.string, frozenset({Kind.PUBLISH, WILL})),
-    _P.RESPONSE_TOPIC: (Cursor.string, frozenset({Kind.PUBLISH, WILL})),
+    _P.RESPONSE_TOPIC: (_response_topic, frozenset({Kind.PUBLISH, WILL})),
     _P.CORRELATION_DATA: (Cursor.binary, frozenset({Kind.PUBLISH, WILL})),
     _P.SUBSCRIPTION_IDENTIFIER: (Cursor.variable, frozenset({Kind.SUBSCRIBE})),
     _P.SESSION_EXPIRY: (Cursor.four_bytes, frozenset({Kind.CONNECT, Kind.DISCONNECT})),
@@ -180,7 +203,7 @@ def read_properties(cursor: Cursor, kind: int) -> Properties:
             continue
         reader, packets = _RECEIVED.get(id_, (None, frozenset()))
         if reader is None or kind not in packets:
-            raise protocol_error(f"property {id_} does not belong in this packet")
+            raise malformed(f"property {id_} does not belong in this packet")
         if id_ in found:
             raise protocol_error(f"property {id_} stands twice")
         value = reader(inner)
