@@ -15,17 +15,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeferry.core.credentials import MAX_TOKEN_LENGTH, is_token
 from edgeferry.core.errors import InvalidSettings
 from edgeferry.core.ids import new_entity_id, new_token
 
 DEFAULT_PROFILE = "default"
-MAX_TOKEN_LENGTH = 128
 _FIELDS = ("name", "id", "profile", "token")
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """``id`` is a version-1 UUID (a Cassandra timeuuid); ``token`` is its access token."""
+    """``id`` is a version-1 UUID (a Cassandra timeuuid); ``token``: its access token, or the id
+    of its other credentials."""
 
     name: str
     id: str
@@ -143,7 +144,7 @@ def _row_problems(row: object) -> Iterable[str]:
             yield f".{field}: printable text that is not blank is wanted"
         elif field == "id" and not _is_time_uuid(value):
             yield f".id: a version-1 UUID is wanted, not {value[:40]!r}"
-        elif field == "token" and not _is_token(value):
+        elif field == "token" and not is_token(value):
             yield (
                 f".token: at most {MAX_TOKEN_LENGTH} printable characters without spaces "
                 f"and '/' are wanted"
@@ -156,8 +157,3 @@ def _is_time_uuid(text: str) -> bool:
     except ValueError:
         return False
     return parsed.version == 1 and str(parsed) == text
-
-
-def _is_token(text: str) -> bool:
-    plain = text.isascii() and text.isprintable() and " " not in text and "/" not in text
-    return plain and len(text) <= MAX_TOKEN_LENGTH

@@ -12,14 +12,15 @@ from starlette.types import Receive, Scope, Send
 from edgeferry.core.admission import Lane
 from edgeferry.core.errors import (
     InvalidPayload,
+    Later,
     LogUnavailable,
     PayloadTooLarge,
     RecordTooLarge,
-    StoreUnavailable,
 )
 from edgeferry.gateway.appender import weight
 from edgeferry.gateway.gate import RATE, NotTaken
 from edgeferry.gateway.http_down import MakeRecords, device_of, down_routes
+from edgeferry.gateway.look_up_brake import BRAKED, LookUpsBraked
 from edgeferry.gateway.server import Gateway
 from edgeferry.runtime.http_bounds import content_length
 
@@ -69,7 +70,10 @@ async def _post(gateway: Gateway, request: Request, lane: Lane, make: MakeRecord
     metrics = gateway.context.metrics
     try:
         device = await device_of(gateway, request)
-    except StoreUnavailable as error:
+    except LookUpsBraked as error:
+        metrics.rejected("http", BRAKED)
+        return _away(str(error))
+    except Later as error:
         metrics.rejected("http", "store")
         return _away(str(error))
     if device is None:

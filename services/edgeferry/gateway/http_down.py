@@ -8,10 +8,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from edgeferry.core.errors import Later, StoreUnavailable
+from edgeferry.core.errors import Later
 from edgeferry.core.record import Outgoing
 from edgeferry.gateway.attribute_requests import wanted
 from edgeferry.gateway.devices import Device
+from edgeferry.gateway.login import Login
+from edgeferry.gateway.look_up_brake import BRAKED, LookUpsBraked
 from edgeferry.gateway.payload import to_text
 from edgeferry.gateway.ports import Command, Handed
 from edgeferry.gateway.server import Gateway
@@ -173,7 +175,9 @@ class _Down:
         """Or why there is none."""
         try:
             device = await device_of(self._gateway, request)
-        except StoreUnavailable as error:
+        except Later as error:
+            braked = isinstance(error, LookUpsBraked)
+            self._api.context.metrics.rejected("http", BRAKED if braked else "store")
             return PlainTextResponse(str(error), 503, {"Retry-After": "5"})
         if device is None:
             self._api.context.metrics.rejected("http", "token")
@@ -182,9 +186,11 @@ class _Down:
 
 
 async def device_of(gateway: Gateway, request: Request) -> Device | None:
-    """Of the token in the path. Raises StoreUnavailable."""
-    devices, token = gateway.context.devices, request.path_params["token"]
-    return devices.find(token) or await devices.look(token)
+    """Of the token in the path. Raises Later."""
+    devices = gateway.context.devices
+    login = Login(request.path_params["token"], token_only=True)
+    address = request.client.host if request.client else ""
+    return devices.find(login) or await devices.look(login, address)
 
 
 async def _answer(request: Request, poll: Poll, timeout: float) -> Response:

@@ -7,20 +7,21 @@ from typing import Protocol
 
 from edgeferry.core.kv import AttributeEntry, Scope
 from edgeferry.gateway.devices import Device
+from edgeferry.gateway.login import Login
 
 
 class DeviceDirectory(Protocol):
-    """Devices by their access token; ``find`` at memory's speed, for each HTTP request."""
+    """Devices by what their clients show; ``find`` at memory's speed, for each HTTP request."""
 
     problem: str
     """Why what is known may be old; empty when all is well."""
 
-    def find(self, token: str) -> Device | None:
+    def find(self, login: Login) -> Device | None:
         """What is known of it in memory."""
         ...
 
-    async def look(self, token: str) -> Device | None:
-        """The same, asked for where it is not known. Raises StoreUnavailable."""
+    async def look(self, login: Login, address: str) -> Device | None:
+        """The same, asked for where it is not known. address: of the client. Raises Later."""
         ...
 
     def forget(self, device_id: str) -> None:

@@ -1,15 +1,18 @@
 """Devices and commands as the site's store has them, for the gateway."""
 
 import json
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import orjson
 
 from edgeferry.core.changes import RpcStatus
+from edgeferry.core.credentials import CredentialsType, basic_of
+from edgeferry.core.errors import StoreUnavailable, StoreUnusable
 from edgeferry.core.message import EntityType
 from edgeferry.core.store import EntityStore, Rpc, RpcStore
 from edgeferry.gateway.devices import DEFAULT_PROFILE, Device
+from edgeferry.gateway.login import Admitted
 from edgeferry.gateway.ports import Command
 
 _MOST_SENT: Final = 1_000
@@ -21,15 +24,20 @@ class StoredDevices:
     def __init__(self, entities: EntityStore) -> None:
         self._entities = entities
 
-    async def device(self, token: str) -> Device | None:
+    async def admitted(self, id_: str) -> Admitted | None:
         """Raises StoreUnavailable."""
-        key = await self._entities.with_token(token)
+        key = await self._entities.with_token(id_)
         if key is None or key[0] != EntityType.DEVICE:
             return None
         entity = (await self._entities.entities([key])).get(key)
-        if entity is None or entity.deleted:
+        try:
+            credentials = await self._entities.credentials(key)
+        except StoreUnusable as error:
+            raise StoreUnavailable(str(error)) from error
+        if entity is None or entity.deleted or credentials is None:
             return None
-        return Device(entity.name, entity.entity_id, entity.profile or DEFAULT_PROFILE, token)
+        device = Device(entity.name, entity.entity_id, entity.profile or DEFAULT_PROFILE, id_)
+        return _admitted(device, json.loads(credentials.body))
 
 
 class KeptCommands:
@@ -43,6 +51,17 @@ class KeptCommands:
         sent, _ = await self._rpcs.page(device_id, RpcStatus.SENT, _MOST_SENT, 0)
         found = [*sent, *await self._rpcs.pending(device_id)]
         return [_command(rpc) for rpc in sorted(found, key=lambda rpc: rpc.created_time)]
+
+
+def _admitted(device: Device, body: Mapping[str, Any]) -> Admitted | None:
+    """None for credentials that let nobody in here, and those that were just replaced."""
+    type_ = body.get("credentialsType")
+    if body.get("credentialsId") != device.token or type_ not in tuple(CredentialsType):
+        return None
+    if type_ != CredentialsType.MQTT_BASIC:
+        return Admitted(device, CredentialsType(type_))
+    basic = basic_of(body.get("credentialsValue"))
+    return Admitted(device, CredentialsType.MQTT_BASIC, basic) if basic is not None else None
 
 
 def _command(rpc: Rpc) -> Command:

@@ -110,6 +110,11 @@ class MqttTlsSettings(_Section):
     port: int = Field(8883, ge=0, le=65535, description="0 takes a free one")
     cert: Path | None = Field(None, description="certificate chain (PEM)")
     key: Path | None = Field(None, description="private key of the certificate (PEM)")
+    client_ca: Path | None = Field(
+        None,
+        description="certificates (PEM) that those of clients come from; devices with "
+        "X509_CERTIFICATE credentials log in with theirs then",
+    )
 
 
 class MqttSettings(ListenSettings):

@@ -89,11 +89,14 @@ def _mqtt_connections(settings: Settings) -> int:
 
 def _secure(tls: MqttTlsSettings) -> SecureListener | None:
     """Raises InvalidSettings."""
-    if tls.cert is None and tls.key is None:
+    if tls.cert is None and tls.key is None and tls.client_ca is None:
         return None
     if tls.cert is None or tls.key is None:
-        raise InvalidSettings("mqtt.tls.cert and mqtt.tls.key go together: set both, or none")
-    return secure_listener(tls.host, tls.port, tls.cert, tls.key)
+        raise InvalidSettings(
+            "mqtt.tls.cert and mqtt.tls.key go together, and mqtt.tls.client_ca with them: set "
+            "both, or none"
+        )
+    return secure_listener(tls.host, tls.port, tls.cert, tls.key, tls.client_ca)
 
 
 def _carry_over(shared: Shared) -> list[CarryOver]:

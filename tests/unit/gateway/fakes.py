@@ -12,6 +12,7 @@ from edgeferry.core.message import RuleMessage
 from edgeferry.core.record import Outgoing
 from edgeferry.gateway.context import GatewayContext
 from edgeferry.gateway.devices import Device
+from edgeferry.gateway.login import Login
 from edgeferry.gateway.metrics import Transport
 from edgeferry.gateway.ports import DevicePorts
 from edgeferry.log.change_codec import decode_change
@@ -120,11 +121,11 @@ class FixedDevices:
         self._by_token = {device.token: device for device in devices}
         self._changed = True
 
-    def find(self, token: str) -> Device | None:
-        return self._by_token.get(token)
+    def find(self, login: Login) -> Device | None:
+        return self._by_token.get(login.user_name)
 
-    async def look(self, token: str) -> Device | None:
-        return self.find(token)
+    async def look(self, login: Login, address: str) -> Device | None:
+        return self.find(login)
 
     def forget(self, device_id: str) -> None:
         self.forgotten.append(device_id)

@@ -32,8 +32,8 @@ RULES = SessionRules(maximum_packet=66_560, receive_maximum=3, topic_alias_maxim
 
 
 def new_session(available: Callable[[], bool] = lambda: True) -> Session:
-    def authenticate(token: str) -> Device | None:
-        return DEVICE if token == TOKEN else None
+    def authenticate(packet: Connect) -> Device | None:
+        return DEVICE if packet.user_name == TOKEN else None
 
     return Session(
         rules=RULES,

@@ -33,7 +33,7 @@ class Bed:
         self.asked: list[tuple[str, str, bool]] = []
 
     def session(self, packet: Connect) -> Session:
-        def authenticate(token: str) -> Device | None:
+        def authenticate(packet: Connect) -> Device | None:
             return DEVICE
 
         def resume(device_id: str, client_id: str, clean: bool) -> Kept | None:

@@ -11,8 +11,8 @@ from starlette.applications import Starlette
 from edgeferry.core.admission import LANES, Admission
 from edgeferry.core.clock import ManualClock
 from edgeferry.gateway.http import http_routes
-from edgeferry.gateway.mqtt.connection import REFUSED_SECONDS
 from edgeferry.gateway.mqtt.packets import V5, V311, Property, Reason
+from edgeferry.gateway.mqtt.uplink import REFUSED_SECONDS
 from edgeferry.gateway.rates import RateLimits, Unlimited
 from edgeferry.gateway.server import Gateway
 from edgeferry.runtime.settings import LimitSettings

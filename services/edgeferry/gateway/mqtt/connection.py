@@ -1,30 +1,20 @@
-"""One device's connection: bytes in and out around the pure decoder and session.
-
-All publishes of one read go to the appender together; their acknowledgements are prepared
-at once and written when the records are durable, so they keep the order of the publishes.
-"""
+"""One device's connection: bytes in and out around the pure decoder and session, its log-in,
+and when it is read. Its publishes go up through ``uplink``, and ``downlink`` is its way down."""
 
 import asyncio
 import logging
 import socket
 from typing import Final, cast
 
-from edgeferry.core.errors import EdgeferryError, InvalidPayload, StoreUnavailable
-from edgeferry.gateway.appender import weight
+from edgeferry.core.errors import Later
 from edgeferry.gateway.device_api import MOST_IN_FLIGHT
 from edgeferry.gateway.devices import Device
-from edgeferry.gateway.gate import NotTaken
+from edgeferry.gateway.login import Login
+from edgeferry.gateway.look_up_brake import BRAKED, LookUpsBraked
 from edgeferry.gateway.mqtt import shared
 from edgeferry.gateway.mqtt.decoder import Decoder
 from edgeferry.gateway.mqtt.downlink import Downlink
-from edgeferry.gateway.mqtt.inbound import (
-    Unresolved,
-    lane_of,
-    refusal_of,
-    resolve,
-    take,
-    will_records,
-)
+from edgeferry.gateway.mqtt.flow import CLOSED, RESOLVE, WRITE
 from edgeferry.gateway.mqtt.kept import Kept
 from edgeferry.gateway.mqtt.packets import (
     V5,
@@ -37,29 +27,24 @@ from edgeferry.gateway.mqtt.packets import (
 )
 from edgeferry.gateway.mqtt.session import Session, SessionRules
 from edgeferry.gateway.mqtt.shared import Batch, Parts
+from edgeferry.gateway.mqtt.uplink import Uplink
+from edgeferry.gateway.secure import certificate_of
 
 CONNECT_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 5.0
 KEEP_ALIVE_FACTOR: Final = 1.5
 
-REFUSED_SECONDS: Final = 2.0
-"""Before a 3.1.1 client that was refused is disconnected: it will be back at once."""
-SLOWEST_SECONDS: Final = 60.0
-
-_WINDOW, _PROCESS, _WRITE, _CLOSED, _RATE, _REFUSED, _RESOLVE = 1, 2, 4, 8, 16, 32, 64
-
 log = logging.getLogger(__name__)
 
 
 class Connection(asyncio.Protocol):
+    """A ``flow.Flow``, a ``shared.OpenConnection``."""
+
     def __init__(self, parts: Parts) -> None:
         context = parts.context
         limit = context.limits.payload_bytes
         maximum_packet = limit + shared.PACKET_OVERHEAD
         self._context = context
-        self._records = parts.records
-        self._appender = parts.appender
-        self._gate = parts.gate
         self._sessions = parts.sessions
         self._bound = parts.bound
         self._entered = False
@@ -68,22 +53,21 @@ class Connection(asyncio.Protocol):
         self._max_packet_311 = 2 * limit + shared.PACKET_OVERHEAD
         self._session = Session(
             rules=SessionRules(maximum_packet=maximum_packet, receive_maximum=MOST_IN_FLIGHT),
-            authenticate=context.devices.find,
-            available=self._can_serve,
+            authenticate=self._authenticate,
+            available=lambda: self._uplink.available,
             new_client_id=context.ids.next,
             resume=self._resume,
         )
+        self._uplink = Uplink(parts, self._session, self)
         self._api = parts.api
         self._down: Downlink | None = None
         self._transport: asyncio.Transport | None = None
         self._held = 0
-        self._asked = False
-        self._waiting_publishes = 0
-        self._waiting_bytes = 0
+        self._address = ""
+        self._certificate = ""
+        self._login = Login()
         self._opened = self._heard = self._monotonic()
         self._ended: float | None = None
-        self._refused: tuple[float, NotTaken] | None = None
-        self._slowed: asyncio.TimerHandle | None = None
 
     # --- asyncio.Protocol
 
@@ -91,24 +75,25 @@ class Connection(asyncio.Protocol):
         # uvloop's transports do not inherit from asyncio's
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
-        self._entered = self._bound.enter(self, str(peer[0]) if peer else "")
+        self._address = str(peer[0]) if peer else ""
+        self._entered = self._bound.enter(self, self._address)
         if not self._entered:
-            self._held |= _CLOSED
+            self._held |= CLOSED
             self._transport.abort()
             return
         raw = transport.get_extra_info("socket")
         if raw is not None:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._certificate = certificate_of(transport)
         self._sessions.all.add(self)
         self._context.metrics.connections(1)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._held |= _CLOSED
+        self._held |= CLOSED
         if not self._entered:
             return
         self._bound.leave(self)
-        if self._slowed is not None:
-            self._slowed.cancel()
+        self._uplink.stop()
         device = self._session.device
         self._sessions.closed(self, device.id if device else "", self._session.client_id)
         self._context.metrics.connections(-1)
@@ -121,10 +106,10 @@ class Connection(asyncio.Protocol):
         self._take_packets()
 
     def pause_writing(self) -> None:
-        self._hold(_WRITE)
+        self.hold(WRITE)
 
     def resume_writing(self) -> None:
-        self._release(_WRITE)
+        self.release(WRITE)
 
     # --- for the gateway
 
@@ -136,10 +121,8 @@ class Connection(asyncio.Protocol):
         elif self._session.device is None:
             if now - self._opened > CONNECT_SECONDS:
                 self.end(Reason.KEEP_ALIVE_TIMEOUT, "no CONNECT came")
-        elif self._refused is not None:
-            since, refused = self._refused
-            if now - since >= REFUSED_SECONDS and not self._waiting_publishes:
-                self.end(Reason.QUOTA_EXCEEDED, refused.text)
+        elif refused := self._uplink.refused(now):
+            self.end(Reason.QUOTA_EXCEEDED, refused)
         else:
             patience = self._session.keep_alive * KEEP_ALIVE_FACTOR
             # while we do not read, we cannot hear
@@ -147,13 +130,13 @@ class Connection(asyncio.Protocol):
                 self.end(Reason.KEEP_ALIVE_TIMEOUT, f"nothing came for {patience:.0f} s")
 
     def check_device(self) -> None:
-        """End the session when its token is gone or means another device now."""
+        """End the session when its credentials are gone or mean another device now."""
         device = self._session.device
         if device is None or self._ended is not None:
             return
-        found = self._context.devices.find(device.token)
+        found = self._context.devices.find(self._login)
         if found is None or found.id != device.id:
-            self.end(Reason.NOT_AUTHORIZED, "the device or its token was removed")
+            self.end(Reason.NOT_AUTHORIZED, "the device or its credentials were removed")
         else:
             self._session.device = found
             if self._down is not None:
@@ -170,6 +153,10 @@ class Connection(asyncio.Protocol):
             self._transport.write(data)
         self._close()
 
+    def write(self, data: bytes) -> None:
+        if self._ended is None and self._transport is not None:
+            self._transport.write(data)
+
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
@@ -178,49 +165,58 @@ class Connection(asyncio.Protocol):
 
     def _take_packets(self) -> None:
         batch = Batch()
-        decoder = self._decoder
+        decoder, uplink = self._decoder, self._uplink
         try:
             while not self._held:
                 packet = decoder.next()
                 if packet is None:
                     break
                 if type(packet) is Publish:
-                    self._publish(packet, batch)
+                    uplink.publish(packet, batch)
+                elif type(packet) is Connect and self._session.device is None:
+                    self._log_in(packet)
                 else:
                     self._answer(packet)
         except MqttError as error:
-            self._hand_over(batch)
+            uplink.hand_over(batch)
             self.end(error.reason, str(error))
         else:
-            self._hand_over(batch)
+            uplink.hand_over(batch)
+
+    def _log_in(self, packet: Connect) -> None:
+        """At once where the device is in memory. Raises MqttError."""
+        self._login = Login(
+            packet.user_name or "", packet.password or b"", packet.client_id, self._certificate
+        )
+        if self._context.devices.find(self._login) is not None:
+            self._answer(packet)
+        else:
+            self.hold(RESOLVE)
+            self._api.spawn(self._find_device(packet))
 
     async def _find_device(self, packet: Connect) -> None:
-        """Nothing more is read until it is known whose token this is."""
+        """Nothing more is read until it is known whose credentials these are."""
         try:
-            await self._context.devices.look(packet.user_name or "")
-        except StoreUnavailable as error:
+            await self._context.devices.look(self._login, self._address)
+        except Later as error:
+            if isinstance(error, LookUpsBraked):
+                self._context.metrics.rejected("mqtt", BRAKED)
             self.end(Reason.SERVER_UNAVAILABLE, f"devices cannot be looked up: {error}")
             return
-        if self._ended is not None or self._held & _CLOSED:
+        if self._ended is not None or self._held & CLOSED:
             return
-        self._asked = True
         try:
             self._answer(packet)
         except MqttError as error:
             self.end(error.reason, str(error))
         else:
-            self._release(_RESOLVE)
+            self.release(RESOLVE)
 
-    def _is_known(self, packet: Connect) -> bool:
-        name = packet.user_name
-        return not name or self._context.devices.find(name) is not None
+    def _authenticate(self, packet: Connect) -> Device | None:
+        return self._context.devices.find(self._login)
 
     def _answer(self, packet: FromClient) -> None:
         session = self._session
-        if type(packet) is Connect and not (self._asked or self._is_known(packet)):
-            self._hold(_RESOLVE)
-            self._api.spawn(self._find_device(packet))
-            return
         reply = session.receive(packet)
         assert self._transport is not None
         if reply.data:
@@ -237,142 +233,10 @@ class Connection(asyncio.Protocol):
             self._bound.settle(self)
             self._sessions.connected(self, session.device.id, session.client_id)
             self._down = Downlink(self._api, session, session.device, self._write_down)
+            self._uplink.down = self._down
             self._down.subscribed()
         elif type(packet) is Subscribe and self._down is not None:
             self._down.subscribed()
-
-    def _publish(self, packet: Publish, batch: Batch) -> None:
-        session = self._session
-        topic = session.admit(packet)
-        device = session.device
-        assert device is not None
-        try:
-            self._gate.room(lane_of(topic))
-            self._keep_pace(packet, device)
-        except NotTaken as refused:
-            self._turn_away(packet, refused, batch)
-            return
-        self._take(packet, topic, batch)
-
-    def _take(self, packet: Publish, topic: str, batch: Batch) -> None:
-        payload, session, before = packet.payload, self._session, len(batch.records)
-        assert self._down is not None
-        try:
-            records = take(self._down, topic, payload)
-        except Unresolved as error:
-            self._hold(_RESOLVE)
-            self._api.spawn(self._resolve(packet, topic, error))
-            return
-        except InvalidPayload as error:
-            self._refuse(packet, topic, error, batch)
-        else:
-            batch.records += records
-            batch.understood += 1
-            batch.understood_size += len(payload)
-            batch.acks += session.acknowledgement(packet)
-        self._count(packet, len(batch.records) - before, batch)
-
-    def _count(self, packet: Publish, records: int, batch: Batch) -> None:
-        size = weight(len(packet.payload), records)
-        batch.publishes += 1
-        batch.with_ack += packet.qos
-        batch.size += size
-        self._waiting_publishes += 1
-        self._waiting_bytes += size
-        if (
-            self._waiting_publishes >= shared.WINDOW_PUBLISHES
-            or self._waiting_bytes >= shared.WINDOW_BYTES
-        ):
-            self._hold(_WINDOW)
-
-    async def _resolve(self, packet: Publish, topic: str, error: Unresolved) -> None:
-        """Nothing more is read until the devices that this publish names are found."""
-        batch, down = Batch(), self._down
-        assert down is not None
-        try:
-            await resolve(down, error)
-        except InvalidPayload as problem:
-            self._refuse(packet, topic, problem, batch)
-            self._count(packet, len(batch.records), batch)
-        except EdgeferryError as problem:
-            self.end(Reason.SERVER_BUSY, f"devices behind a gateway are not found: {problem}")
-            return
-        else:
-            if self._down is None:  # the connection has ended meanwhile
-                down.close()
-                return
-            self._take(packet, topic, batch)
-        self._hand_over(batch)
-        self._release(_RESOLVE)
-
-    def _keep_pace(self, packet: Publish, device: Device) -> None:
-        """Raises NotTaken for a sender that can be told; another is not read for a while."""
-        size = len(packet.payload)
-        if self._session.can_tell(packet):
-            self._gate.pass_or_refuse(device.id, size)
-            return
-        wait = self._gate.pass_and_wait(device.id, size)
-        if wait:
-            self._context.metrics.slowed()
-            self._hold(_RATE)
-            self._slowed = asyncio.get_running_loop().call_later(
-                min(wait, SLOWEST_SECONDS), self._release, _RATE
-            )
-
-    def _turn_away(self, packet: Publish, refused: NotTaken, batch: Batch) -> None:
-        """Nothing of it is kept, and no acknowledgement says so: MQTT 5 has a reason for that;
-        with 3.1.1 the connection ends, after what was sent before has been acknowledged."""
-        self._context.metrics.rejected("mqtt", refused.word)
-        if not packet.qos:
-            return
-        batch.publishes += 1
-        batch.with_ack += 1
-        self._waiting_publishes += 1
-        if told := self._session.refusal(packet, Reason.QUOTA_EXCEEDED, refused.text):
-            batch.acks += told
-        else:
-            self._refused = (self._monotonic(), refused)
-            self._hold(_REFUSED)
-
-    def _refuse(self, packet: Publish, topic: str, error: InvalidPayload, batch: Batch) -> None:
-        """Tell the sender; where it cannot be told, keep the payload as a dead letter."""
-        word, reason = refusal_of(error)
-        metrics = self._context.metrics
-        metrics.rejected("mqtt", word)
-        if told := self._session.refusal(packet, reason, str(error)):
-            batch.acks += told
-            return
-        device = self._session.device
-        assert device is not None
-        batch.records.append(self._records.dead_letter(device, topic, packet.payload, error))
-        batch.acks += self._session.acknowledgement(packet)
-        metrics.dead_lettered(word)
-
-    def _hand_over(self, batch: Batch) -> None:
-        if not batch.publishes:
-            return
-        if batch.understood:
-            self._context.metrics.received("mqtt", batch.understood, batch.understood_size)
-
-        def settle(error: EdgeferryError | None) -> None:
-            self._settled(batch, error)
-
-        self._appender.put(batch.records, batch.size, settle)
-        if self._appender.full and not self._held & (_PROCESS | _CLOSED):
-            self._hold(_PROCESS)
-            self._appender.when_room(lambda: self._release(_PROCESS))
-
-    def _settled(self, batch: Batch, error: EdgeferryError | None) -> None:
-        self._waiting_publishes -= batch.publishes
-        self._waiting_bytes -= batch.size
-        self._session.unacknowledged -= batch.with_ack
-        if error is not None:
-            self.end(Reason.SERVER_BUSY, f"nothing can be acknowledged: {error}")
-        elif batch.acks and self._ended is None and self._transport is not None:
-            self._transport.write(bytes(batch.acks))
-        few = 2 * self._waiting_publishes < shared.WINDOW_PUBLISHES
-        if few and 2 * self._waiting_bytes < shared.WINDOW_BYTES:
-            self._release(_WINDOW)
 
     # --- down
 
@@ -391,7 +255,7 @@ class Connection(asyncio.Protocol):
 
     def _leave(self, down: Downlink) -> None:
         """The connection is gone: its will is published, its session kept or ended."""
-        self._down = None
+        self._down = self._uplink.down = None
         down.close()
         kept = self._session.kept
         kept.outbox.disconnect()
@@ -399,23 +263,17 @@ class Connection(asyncio.Protocol):
         for ended in self._sessions.kept.keep(device_id, client_id, kept, now):
             self._api.desk.release(ended)
         will, self._session.will = self._session.will, None
-        records = will_records(down, will) if will is not None else []
-        if will is not None and records:
-            batch = Batch(records, understood=1, understood_size=len(will.payload))
-            self._count(Publish(will.topic, will.payload), len(records), batch)
-            self._hand_over(batch)
+        if will is not None:
+            self._uplink.publish_will(down, will)
 
     # --- flow
 
-    def _can_serve(self) -> bool:
-        return self._appender.available and not self._appender.full and self._gate.open
-
-    def _hold(self, why: int) -> None:
+    def hold(self, why: int) -> None:
         if not self._held and self._transport is not None:
             self._transport.pause_reading()
         self._held |= why
 
-    def _release(self, why: int) -> None:
+    def release(self, why: int) -> None:
         if not self._held & why:
             return
         self._held &= ~why
@@ -425,7 +283,8 @@ class Connection(asyncio.Protocol):
             self._take_packets()
 
     def _close(self) -> None:
-        self._hold(_CLOSED)
+        self.hold(CLOSED)
+        self._uplink.stop()
         self._ended = self._monotonic()
         if self._down is not None:
             self._leave(self._down)

@@ -63,7 +63,7 @@ class Reply(NamedTuple):
 
 
 class Session:
-    """``authenticate`` finds the device of an access token; ``available`` says whether new
+    """``authenticate`` finds the device of a client; ``available`` says whether new
     clients can be served now; ``new_client_id`` names clients that gave no name; ``resume``
     gives what is kept of a device's client (device id, client id), or ends it for a clean
     start (true) and gives None."""
@@ -72,7 +72,7 @@ class Session:
         self,
         *,
         rules: SessionRules,
-        authenticate: Callable[[str], Device | None],
+        authenticate: Callable[[Connect], Device | None],
         available: Callable[[], bool],
         new_client_id: Callable[[], str],
         resume: Callable[[str, str, bool], Kept | None] = lambda *_: None,
@@ -166,7 +166,9 @@ class Session:
             return disconnect(version, reason, self._reason(text))
         if reason == Reason.UNSUPPORTED_VERSION:
             return connack(V311, reason)
-        return connack(version, reason, self._reason(text)) if version == V5 else b""
+        if version == V5 or (version and reason == Reason.SERVER_UNAVAILABLE):
+            return connack(version, reason, self._reason(text))
+        return b""
 
     def _connect(self, packet: Connect) -> Reply:
         self.version = packet.version
@@ -176,27 +178,31 @@ class Session:
         self._short_packets = isinstance(size, int) and size < _SMALL_PACKET
         if Property.AUTHENTICATION_METHOD in properties:
             return self._turned_away(Reason.BAD_AUTHENTICATION_METHOD, "use an access token")
+        if Property.AUTHENTICATION_DATA in properties:
+            return self._turned_away(Reason.PROTOCOL_ERROR, "authentication data without a method")
         if not packet.client_id and packet.version == V311 and not packet.clean_start:
             return self._turned_away(Reason.CLIENT_ID_NOT_VALID, "an empty client identifier")
         if packet.will is not None and packet.will.qos == 2 and packet.version == V5:
             return self._turned_away(Reason.QOS_NOT_SUPPORTED, "a will with QoS 2")
-        device = self._authenticate(packet.user_name) if packet.user_name else None
+        device = self._authenticate(packet)
         if device is None:
             return self._turned_away(
-                Reason.NOT_AUTHORIZED, "the user name has to be the access token of a device"
+                Reason.NOT_AUTHORIZED,
+                "no device has these credentials: an access token is the user name",
             )
         if not self._available():
             return self._turned_away(
                 Reason.SERVER_UNAVAILABLE, "nothing can be stored now: try later"
             )
         self.client_id = packet.client_id or self._new_client_id()
+        announced = self._announced(packet)
+        if isinstance(size, int) and len(connack(V5, Reason.SUCCESS, announced)) > size:
+            return Reply(b"", close=True)
         self.keep_alive = packet.keep_alive
         self.device = device
         self.will = packet.will
         present = self._take_kept(packet, device)
-        told = connack(
-            self.version, Reason.SUCCESS, self._announced(packet), session_present=present
-        )
+        told = connack(self.version, Reason.SUCCESS, announced, session_present=present)
         return Reply(told + self.kept.outbox.resume())
 
     def _take_kept(self, packet: Connect, device: Device) -> bool:
