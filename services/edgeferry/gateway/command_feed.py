@@ -11,7 +11,7 @@ for when the device is there.
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import orjson
@@ -30,6 +30,8 @@ _MAX_BYTES: Final = 1_000_000
 _WAIT_MS: Final = 1_000
 _RETRY_SECONDS: Final = 1.0
 
+PushCommand = Callable[[str, Command], None]
+
 log = logging.getLogger(__name__)
 
 
@@ -45,12 +47,14 @@ class CommandFeed(BackgroundService):
         service_id: str,
         reader: LogReader,
         sessions: DeviceSessions,
+        push_command: PushCommand,
         devices: DeviceDirectory,
     ) -> None:
         self._topic = site_topic(site, "device-commands")
         self._service_id = service_id
         self._reader = reader
         self._sessions = sessions
+        self._push_command = push_command
         self._devices = devices
         super().__init__()
 
@@ -93,30 +97,30 @@ class CommandFeed(BackgroundService):
             if message.type == MessageType.ENTITY_UPDATED:
                 self._devices.forget(message.entity_id)
             else:
-                hand_over(message, self._sessions, self._service_id)
+                self._hand_over(message)
         except (Undecodable, ValueError, KeyError, TypeError) as error:
             log.error("%s is no command to a device: %r", where, error)
         except EdgeferryError as error:
             log.error("%s reached no device: %s", where, error)
 
-
-def hand_over(message: RuleMessage, sessions: DeviceSessions, service_id: str) -> None:
-    """Raises ValueError, KeyError, TypeError for a message that is not as described above."""
-    match message.type:
-        case MessageType.ATTRIBUTES_UPDATED:
-            sessions.push_attributes(message.entity_id, dict(message.json), ())
-        case MessageType.ATTRIBUTES_DELETED:
-            sessions.push_attributes(message.entity_id, {}, list(message.json["attributes"]))
-        case MessageType.RPC_CALL_FROM_SERVER_TO_DEVICE:
-            sessions.push_command(message.entity_id, command_of(message))
-        case MessageType.TO_SERVER_RPC_RESPONSE:
-            metadata = message.metadata
-            if metadata["serviceId"] == service_id:
-                sessions.push_answer(
-                    metadata["sessionId"], int(metadata["requestId"]), message.data
-                )
-        case _:
-            log.info("a message of type %s is nothing for a device", message.type)
+    def _hand_over(self, message: RuleMessage) -> None:
+        """Raises ValueError, KeyError, TypeError for a message that is not as described above."""
+        device_id, sessions = message.entity_id, self._sessions
+        match message.type:
+            case MessageType.ATTRIBUTES_UPDATED:
+                sessions.push_attributes(device_id, dict(message.json), ())
+            case MessageType.ATTRIBUTES_DELETED:
+                sessions.push_attributes(device_id, {}, list(message.json["attributes"]))
+            case MessageType.RPC_CALL_FROM_SERVER_TO_DEVICE:
+                self._push_command(device_id, command_of(message))
+            case MessageType.TO_SERVER_RPC_RESPONSE:
+                metadata = message.metadata
+                if metadata["serviceId"] == self._service_id:
+                    sessions.push_answer(
+                        metadata["sessionId"], int(metadata["requestId"]), message.data
+                    )
+            case _:
+                log.info("a message of type %s is nothing for a device", message.type)
 
 
 def command_of(message: RuleMessage) -> Command:

@@ -1,13 +1,15 @@
 """Commands to devices that are under way through this gateway.
 
-SENT when a link took the command, DELIVERED when the device confirmed it, SUCCESSFUL when it
-answered (a one-way command: when it was delivered), TIMEOUT when it expired meanwhile. Each
-state becomes a record for the attributes service through the gateway's own appends, in order.
-A command that is under way is not sent again, unless the session that had it ended before the
-device confirmed it: then with the same request id, by which the device can tell.
+SENT before a link gets the command (``command_queue``), DELIVERED when the device confirmed it,
+SUCCESSFUL when it answered (a one-way command: when it was delivered), EXPIRED when its time is
+over. Each of these becomes a record for the attributes service through the gateway's own
+appends, in order. A command that is under way is not sent again, unless the session that had
+it ended before the device confirmed it: then with the same request id, by which the device
+can tell.
 """
 
 import logging
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -28,6 +30,11 @@ State = Callable[[str, str, RpcStatus, str], Outgoing]
 """Makes the record: device id, rpc id, state, body (JSON text)."""
 
 
+def request_id_of(rpc_id: str) -> int:
+    """The number that a device gets a command under, the same from every process."""
+    return zlib.crc32(rpc_id.encode()) % _IDS
+
+
 @dataclass(slots=True)
 class _UnderWay:
     device_id: str
@@ -39,10 +46,7 @@ class _UnderWay:
 
 
 class CommandDesk:
-    """``append`` takes records for the log and does not wait.
-
-    Request ids begin anew with each process, at its clock's seconds: a late answer to a
-    command of the last process meets none of this one."""
+    """``append`` takes records for the log and does not wait."""
 
     def __init__(
         self, *, clock: Clock, state: State, append: Callable[[list[Outgoing]], None]
@@ -50,31 +54,40 @@ class CommandDesk:
         self._now_ms = clock.now_ms
         self._state = state
         self._append = append
-        self._next_id = clock.now_ms() // 1000 % _IDS
         self._by_rpc: dict[str, _UnderWay] = {}
         self._by_request: dict[tuple[str, int], _UnderWay] = {}
 
     def __len__(self) -> int:
         return len(self._by_rpc)
 
-    def send(self, device_id: str, command: Command, link: DeviceLink) -> bool:
-        """Whether the link has taken it. Not when it expired or is under way."""
-        now_ms = self._now_ms()
-        if command.expires_ms and command.expires_ms <= now_ms:
-            return False
+    def knows(self, rpc_id: str) -> bool:
+        return rpc_id in self._by_rpc
+
+    def is_open(self, command: Command) -> bool:
+        """Its time is not over."""
+        return not 0 < command.expires_ms <= self._now_ms()
+
+    def wants(self, device_id: str, request_id: int) -> bool:
+        """Whether the device is still to get it."""
+        under_way = self._by_request.get((device_id, request_id))
+        return under_way is not None and self.is_open(under_way.command)
+
+    def send(self, device_id: str, command: Command, link: DeviceLink | None) -> bool:
+        """One that this process alone may send. Whether the link has taken it: not when its
+        time is over or a link has it. One that no link has waits for the next."""
         known = self._by_rpc.get(command.rpc_id)
         if known is not None and (known.owner is not None or known.delivered):
             return False
-        under_way = known or self._begin(device_id, command, now_ms)
+        if not self.is_open(command):
+            return False
+        under_way = known or self._begin(device_id, command)
+        if link is None:
+            return False
         under_way.owner = link.owner
         handed = link.command(under_way.request_id, command)
         if handed is Handed.REFUSED:
             under_way.owner = None
-            if known is None:
-                self._end(under_way)
             return False
-        if known is None:
-            self._report(under_way, RpcStatus.SENT)
         if handed is Handed.DELIVERED:
             self.delivered(device_id, under_way.request_id)
         return True
@@ -92,9 +105,9 @@ class CommandDesk:
 
     def answered(self, device_id: str, request_id: int, body: str) -> list[Outgoing]:
         """The device's answer (JSON text): records that have to be durable before it is
-        acknowledged; none for an answer to nothing that is under way."""
+        acknowledged; none for an answer to nothing that is under way, or too late."""
         under_way = self._by_request.get((device_id, request_id))
-        if under_way is None:
+        if under_way is None or not self.is_open(under_way.command):
             log.info("device %s answers request %d, which is not under way", device_id, request_id)
             return []
         self._end(under_way)
@@ -117,15 +130,29 @@ class CommandDesk:
         for under_way in [one for one in self._by_rpc.values() if one.forget_ms <= now_ms]:
             if under_way.command.expires_ms:
                 body = {"error": "the device did not answer in time"}
-                self._report(under_way, RpcStatus.TIMEOUT, orjson.dumps(body).decode())
+                self._report(under_way, RpcStatus.EXPIRED, orjson.dumps(body).decode())
             self._end(under_way)
 
-    def _begin(self, device_id: str, command: Command, now_ms: int) -> _UnderWay:
-        self._next_id = (self._next_id + 1) % _IDS
-        forget_ms = command.expires_ms or now_ms + NEVER_ANSWERED_MS
-        under_way = _UnderWay(device_id, self._next_id, command, forget_ms)
+    def give_up(self, device_id: str, command: Command) -> None:
+        """It was sent as often as it may be, and never confirmed."""
+        error = f"the device confirmed none of {command.attempts} attempts: retries are used up"
+        body = orjson.dumps({"error": error}).decode()
+        self._append([self._state(device_id, command.rpc_id, RpcStatus.FAILED, body)])
+
+    def late(self, device_id: str, command: Command, body: str) -> None:
+        """An answer to what the process before this one had sent, unless its time is over."""
+        if self.is_open(command):
+            rpc_id = command.rpc_id
+            self._append([self._state(device_id, rpc_id, RpcStatus.SUCCESSFUL, body)])
+
+    def _begin(self, device_id: str, command: Command) -> _UnderWay:
+        request_id = request_id_of(command.rpc_id)
+        while (device_id, request_id) in self._by_request:
+            request_id = (request_id + 1) % _IDS
+        forget_ms = command.expires_ms or self._now_ms() + NEVER_ANSWERED_MS
+        under_way = _UnderWay(device_id, request_id, command, forget_ms)
         self._by_rpc[command.rpc_id] = under_way
-        self._by_request[device_id, under_way.request_id] = under_way
+        self._by_request[device_id, request_id] = under_way
         return under_way
 
     def _end(self, under_way: _UnderWay) -> None:

@@ -9,11 +9,13 @@ from edgeferry.core.errors import EdgeferryError, InvalidPayload, Later
 from edgeferry.core.record import Outgoing
 from edgeferry.gateway.appender import Appender, weight
 from edgeferry.gateway.attribute_requests import Wanted, read
-from edgeferry.gateway.commands import CommandDesk
+from edgeferry.gateway.command_queue import CommandQueue
+from edgeferry.gateway.commands import CommandDesk, request_id_of
 from edgeferry.gateway.context import GatewayContext
 from edgeferry.gateway.device_sessions import DeviceSessions
 from edgeferry.gateway.devices import Device
 from edgeferry.gateway.payload import read_document, to_text
+from edgeferry.gateway.ports import Command
 from edgeferry.gateway.records import CallAddress, Records
 
 SESSION_LIMITS: Final = "getSessionLimits"
@@ -43,7 +45,8 @@ class DeviceApi:
         self.desk = CommandDesk(
             clock=context.clock, state=records.command_state, append=self._append
         )
-        self.sessions = DeviceSessions(self.desk)
+        self.sessions = DeviceSessions()
+        self._queue = self._command_queue()
         self._awake: dict[str, bool] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -109,7 +112,20 @@ class DeviceApi:
             log.warning("commands of device %s are sent later: %s", device_id, error)
             return
         for command in pending:
-            self.sessions.push_command(device_id, command)
+            self.push_command(device_id, command)
+
+    def push_command(self, device_id: str, command: Command) -> None:
+        """To one link, if there is one now; else it waits where commands are kept."""
+        if self._queue is not None:
+            self._queue.put(device_id, command)
+
+    def _command_queue(self) -> CommandQueue | None:
+        kept = self.context.ports.commands
+        if kept is None:
+            return None
+        return CommandQueue(
+            desk=self.desk, kept=kept, link_of=self.sessions.commands_wanted, spawn=self.spawn
+        )
 
     def call(
         self, device: Device, session_id: str, call_id: int, payload: bytes
@@ -128,8 +144,25 @@ class DeviceApi:
 
     def command_answer(self, device_id: str, request_id: int, payload: bytes) -> list[Outgoing]:
         """A device's answer to a command. Raises InvalidPayload."""
-        body = read_document(payload, self.context.limits)
-        return self.desk.answered(device_id, request_id, to_text(body))
+        text = to_text(read_document(payload, self.context.limits))
+        records = self.desk.answered(device_id, request_id, text)
+        if not records:
+            self.question(self._late_answer(device_id, request_id, text))
+        return records
+
+    async def _late_answer(self, device_id: str, request_id: int, text: str) -> None:
+        """To a command that the process before this one had sent, or to none."""
+        commands = self.context.ports.commands
+        if commands is None:
+            return
+        try:
+            found = await commands.unanswered(device_id)
+        except Later as error:
+            log.warning("an answer of device %s is lost: %s", device_id, error)
+            return
+        for command in found:
+            if request_id_of(command.rpc_id) == request_id and not self.desk.knows(command.rpc_id):
+                self.desk.late(device_id, command, text)
 
     def _session_limits(self) -> str:
         rates = self.context.rates

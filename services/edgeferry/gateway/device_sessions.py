@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-from edgeferry.gateway.commands import CommandDesk
-from edgeferry.gateway.ports import Command, DeviceLink
+from edgeferry.gateway.ports import DeviceLink
 
 
 class DeviceSessions:
     """Finds the links of a device. Answers to calls are addressed by session."""
 
-    def __init__(self, desk: CommandDesk) -> None:
-        self._desk = desk
+    def __init__(self) -> None:
         self._links: dict[str, dict[DeviceLink, None]] = {}
         self._by_session: dict[str, DeviceLink] = {}
 
@@ -43,12 +41,6 @@ class DeviceSessions:
         """Shared attributes changed: to every link that asked for them."""
         for link in self.attributes_wanted(device_id):
             link.attributes(updates, deletes)
-
-    def push_command(self, device_id: str, command: Command) -> None:
-        """To one link, if there is one now; else it waits where commands are kept."""
-        link = self.commands_wanted(device_id)
-        if link is not None:
-            self._desk.send(device_id, command, link)
 
     def push_answer(self, session_id: str, call_id: int, data: str) -> None:
         """To the session that called; nowhere when it has gone."""

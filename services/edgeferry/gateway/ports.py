@@ -52,13 +52,16 @@ class AttributesReader(Protocol):
 @dataclass(frozen=True, slots=True)
 class Command:
     """A command to a device. params: JSON text. expires_ms: 0 for never. A one-way command
-    is done when it was delivered."""
+    is done when it was delivered. attempts: how often it was sent without being confirmed;
+    retries: how often it may be sent again."""
 
     rpc_id: str
     method: str
     params: str
     expires_ms: int = 0
     oneway: bool = False
+    retries: int = 0
+    attempts: int = 0
 
 
 class Commands(Protocol):
@@ -67,6 +70,15 @@ class Commands(Protocol):
     async def pending(self, device_id: str) -> Sequence[Command]:
         """Those that no device has confirmed (QUEUED, SENT) and that have not expired, the
         oldest first. Raises StoreUnavailable."""
+        ...
+
+    async def unanswered(self, device_id: str) -> Sequence[Command]:
+        """Those that were sent and have not ended (SENT, DELIVERED). Raises StoreUnavailable."""
+        ...
+
+    async def claim(self, device_id: str, command: Command) -> bool:
+        """Whether the caller, and nobody else, may now send it: it is durably SENT, once more.
+        Raises Later."""
         ...
 
 

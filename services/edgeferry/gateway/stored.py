@@ -1,21 +1,15 @@
-"""Devices and commands as the site's store has them, for the gateway."""
+"""Devices as the site's store has them, for the gateway."""
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any
 
-import orjson
-
-from edgeferry.core.changes import RpcStatus
 from edgeferry.core.credentials import CredentialsType, basic_of
 from edgeferry.core.errors import StoreUnavailable, StoreUnusable
 from edgeferry.core.message import EntityType
-from edgeferry.core.store import EntityStore, Rpc, RpcStore
+from edgeferry.core.store import EntityStore
 from edgeferry.gateway.devices import DEFAULT_PROFILE, Device
 from edgeferry.gateway.login import Admitted
-from edgeferry.gateway.ports import Command
-
-_MOST_SENT: Final = 1_000
 
 
 class StoredDevices:
@@ -40,19 +34,6 @@ class StoredDevices:
         return _admitted(device, json.loads(credentials.body))
 
 
-class KeptCommands:
-    """``ports.Commands``."""
-
-    def __init__(self, rpcs: RpcStore) -> None:
-        self._rpcs = rpcs
-
-    async def pending(self, device_id: str) -> Sequence[Command]:
-        """Raises StoreUnavailable."""
-        sent, _ = await self._rpcs.page(device_id, RpcStatus.SENT, _MOST_SENT, 0)
-        found = [*sent, *await self._rpcs.pending(device_id)]
-        return [_command(rpc) for rpc in sorted(found, key=lambda rpc: rpc.created_time)]
-
-
 def _admitted(device: Device, body: Mapping[str, Any]) -> Admitted | None:
     """None for credentials that let nobody in here, and those that were just replaced."""
     type_ = body.get("credentialsType")
@@ -62,14 +43,3 @@ def _admitted(device: Device, body: Mapping[str, Any]) -> Admitted | None:
         return Admitted(device, CredentialsType(type_))
     basic = basic_of(body.get("credentialsValue"))
     return Admitted(device, CredentialsType.MQTT_BASIC, basic) if basic is not None else None
-
-
-def _command(rpc: Rpc) -> Command:
-    request = json.loads(rpc.request or "{}")
-    return Command(
-        rpc_id=rpc.rpc_id,
-        method=str(request.get("method")),
-        params=orjson.dumps(request.get("params")).decode(),
-        expires_ms=int(request.get("expirationTime") or 0),
-        oneway=request.get("oneway") is True,
-    )

@@ -16,6 +16,7 @@ from edgeferry.core.ids import MessageIds
 from edgeferry.gateway.command_feed import CommandFeed
 from edgeferry.gateway.context import GatewayContext
 from edgeferry.gateway.http import http_routes
+from edgeferry.gateway.kept_commands import KeptCommands
 from edgeferry.gateway.known_devices import KnownDevices
 from edgeferry.gateway.metrics import PrometheusGatewayMetrics
 from edgeferry.gateway.nested_devices import NestedByChanges
@@ -23,7 +24,7 @@ from edgeferry.gateway.ports import DevicePorts
 from edgeferry.gateway.secure import SecureListener, secure_listener
 from edgeferry.gateway.server import Gateway
 from edgeferry.gateway.stamps import StampKeeper
-from edgeferry.gateway.stored import KeptCommands, StoredDevices
+from edgeferry.gateway.stored import StoredDevices
 from edgeferry.runtime.connection_bound import Bounds
 from edgeferry.runtime.file_limit import connections_allowed
 from edgeferry.runtime.http import HttpLimits, HttpServer
@@ -120,6 +121,7 @@ def _command_feed(shared: Shared, gateway: Gateway) -> CommandFeed:
         service_id=gateway.api.service_id,
         reader=shared.log.reader,
         sessions=gateway.api.sessions,
+        push_command=gateway.api.push_command,
         devices=gateway.context.devices,
     )
 
@@ -140,7 +142,13 @@ def _gateway_context(shared: Shared) -> GatewayContext:
         rates=settings.limits,
         ports=DevicePorts(
             attributes=shared.store.attributes,
-            commands=KeptCommands(shared.store.rpcs),
+            commands=KeptCommands(
+                rpcs=shared.store.rpcs,
+                changes=shared.changes,
+                tenant_id=settings.tenant_id,
+                origin=shared.here.origin,
+                clock=shared.clock,
+            ),
             nested=NestedByChanges(
                 entities=shared.store.entities,
                 changes=shared.changes,

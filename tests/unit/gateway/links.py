@@ -1,8 +1,9 @@
 """A way to a device that keeps what it was given, and ports that tests fill."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
-from edgeferry.core.errors import InvalidPayload
+from edgeferry.core.errors import InvalidPayload, LogUnavailable
 from edgeferry.core.kv import AttributeEntry, Scope, Value
 from edgeferry.gateway.devices import Device
 from edgeferry.gateway.ports import Command, Handed
@@ -51,11 +52,31 @@ class FakeAttributes:
 
 
 class FakeCommands:
+    """``waiting``: as they stand in the store; ``taken``: ids that another process claims first;
+    ``failures``: so many claims cannot be made."""
+
     def __init__(self) -> None:
         self.waiting: list[Command] = []
+        self.claimed: list[str] = []
+        self.taken: set[str] = set()
+        self.sent: list[Command] = []
+        self.failures = 0
 
     async def pending(self, device_id: str) -> Sequence[Command]:
         return list(self.waiting)
+
+    async def unanswered(self, device_id: str) -> Sequence[Command]:
+        return list(self.sent)
+
+    async def claim(self, device_id: str, command: Command) -> bool:
+        await asyncio.sleep(0)
+        if self.failures:
+            self.failures -= 1
+            raise LogUnavailable("the log is away")
+        if command.rpc_id in self.taken:
+            return False
+        self.claimed.append(command.rpc_id)
+        return True
 
 
 class FakeNested:

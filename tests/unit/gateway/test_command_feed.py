@@ -5,18 +5,15 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from edgeferry.core.clock import ManualClock
 from edgeferry.core.errors import LogUnavailable
 from edgeferry.core.message import RuleMessage
 from edgeferry.core.record import PartitionEnds, Record
 from edgeferry.gateway import command_feed
 from edgeferry.gateway.command_feed import CommandFeed
-from edgeferry.gateway.commands import CommandDesk
 from edgeferry.gateway.device_sessions import DeviceSessions
 from edgeferry.gateway.ports import Command
-from edgeferry.gateway.records import Records
 from edgeferry.log.codec import encode_message
-from tests.unit.gateway.fakes import DEVICE, TENANT, FixedDevices, MemoryLog, make_context
+from tests.unit.gateway.fakes import DEVICE, TENANT, FixedDevices
 from tests.unit.gateway.links import FakeLink
 
 TOPIC = "edge.device-commands"
@@ -61,16 +58,18 @@ async def test_what_comes_after_the_start_reaches_the_sessions_in_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(command_feed, "_RETRY_SECONDS", 0.01)
-    clock, topic, link = ManualClock(), Topic(), FakeLink()
-    made = Records(make_context(MemoryLog()))
-    sessions = DeviceSessions(
-        CommandDesk(clock=clock, state=made.command_state, append=lambda _: None)
-    )
+    topic, link, sessions = Topic(), FakeLink(), DeviceSessions()
+    commands: list[tuple[str, Command]] = []
     sessions.add(DEVICE.id, "session", link)
     topic.values.append(message("ATTRIBUTES_UPDATED", '{"before": 1}'))
     devices = FixedDevices()
     feed = CommandFeed(
-        site="edge", service_id="here", reader=topic, sessions=sessions, devices=devices
+        site="edge",
+        service_id="here",
+        reader=topic,
+        sessions=sessions,
+        push_command=lambda device_id, command: commands.append((device_id, command)),
+        devices=devices,
     )
     await feed.start()
     async with asyncio.timeout(5):
@@ -97,8 +96,6 @@ async def test_what_comes_after_the_start_reaches_the_sessions_in_order(
     assert feed.health().alive
     await feed.stop()
     assert link.told == [({"limit": 1}, []), ({}, ["limit"])]
-    assert [command for _, command in link.given] == [
-        Command("r", "m", '{"v":1}', 1_900_000_000_000, True)
-    ]
+    assert commands == [(DEVICE.id, Command("r", "m", '{"v":1}', 1_900_000_000_000, True))]
     assert link.answers == [(4, "3")]
     assert len(devices.forgotten) == 1

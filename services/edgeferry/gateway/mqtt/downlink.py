@@ -6,7 +6,7 @@ import orjson
 
 from edgeferry.gateway.device_api import DeviceApi
 from edgeferry.gateway.devices import Device
-from edgeferry.gateway.mqtt.outbox import Acknowledged
+from edgeferry.gateway.mqtt.outbox import Acknowledged, Wanted
 from edgeferry.gateway.mqtt.session import Session
 from edgeferry.gateway.payload import to_text
 from edgeferry.gateway.ports import Command, Handed
@@ -73,6 +73,7 @@ class Downlink:
         prefix: str = "",
         number: int | None = None,
         acknowledged: Acknowledged | None = None,
+        wanted: Wanted | None = None,
     ) -> Handed:
         """Nothing is sent where the client did not subscribe."""
         target = self._session.target(what, prefix)
@@ -81,7 +82,7 @@ class Downlink:
         topic, qos = target
         if number is not None:
             topic += str(number)
-        data = self._session.kept.outbox.send(topic, text.encode(), qos, acknowledged)
+        data = self._session.kept.outbox.send(topic, text.encode(), qos, acknowledged, wanted)
         if data is None:
             return Handed.REFUSED
         if data:
@@ -111,6 +112,7 @@ class Downlink:
             f'{{"method":{to_text(command.method)},"params":{command.params}}}',
             number=request_id,
             acknowledged=lambda: desk.delivered(device_id, request_id),
+            wanted=lambda: desk.wants(device_id, request_id),
         )
 
     def answer(self, call_id: int, data: str) -> None:
@@ -153,6 +155,7 @@ class NestedLink:
             What.GATEWAY_RPC,
             to_text({"device": self.device.name, "data": data}),
             acknowledged=lambda: desk.delivered(device_id, request_id),
+            wanted=lambda: desk.wants(device_id, request_id),
         )
 
     def answer(self, call_id: int, data: str) -> None:

@@ -14,12 +14,18 @@ _MOST_IN_FLIGHT: Final = 100
 _LAST_ID: Final = 65_535
 
 Acknowledged = Callable[[], None]
+Wanted = Callable[[], bool]
 
 
 class _Waiting(NamedTuple):
     topic: str
     payload: bytes
     acknowledged: Acknowledged | None
+    wanted: Wanted | None
+
+    @property
+    def is_over(self) -> bool:
+        return self.wanted is not None and not self.wanted()
 
 
 class Outbox:
@@ -49,6 +55,8 @@ class Outbox:
 
     def resume(self) -> bytes:
         """All that was sent without PUBACK, marked as a repeat, then what waits."""
+        for packet_id in [at for at, one in self._in_flight.items() if one.is_over]:
+            del self._in_flight[packet_id]
         sent = list(self._in_flight.items())[: self._window]
         again = b"".join(
             publish(self._version, one.topic, one.payload, 1, packet_id, dup=True)
@@ -57,19 +65,25 @@ class Outbox:
         return again + self._more()
 
     def send(
-        self, topic: str, payload: bytes, qos: int, acknowledged: Acknowledged | None = None
+        self,
+        topic: str,
+        payload: bytes,
+        qos: int,
+        acknowledged: Acknowledged | None = None,
+        wanted: Wanted | None = None,
     ) -> bytes | None:
         """Bytes to write now (none while the client is away or its window is full); None when
         it cannot be sent: too large for the client, too much waits, or QoS 0 to nobody.
 
-        ``acknowledged`` is called with the client's PUBACK, of QoS 0 never."""
+        ``acknowledged`` is called with the client's PUBACK, of QoS 0 never. ``wanted``: whether
+        it is still to be sent, asked each time."""
         if self._largest and len(topic) + len(payload) + 16 > self._largest:
             return None
         if not qos:
             return publish(self._version, topic, payload) if self._online else None
         if len(self) >= MOST_WAITING:
             return None
-        self._waiting.append(_Waiting(topic, payload, acknowledged))
+        self._waiting.append(_Waiting(topic, payload, acknowledged, wanted))
         return self._more()
 
     def acknowledge(self, packet_id: int, *, success: bool = True) -> bytes:
@@ -85,6 +99,8 @@ class Outbox:
         out = bytearray()
         while self._online and self._waiting and len(self._in_flight) < self._window:
             one = self._waiting.popleft()
+            if one.is_over:
+                continue
             packet_id = self._free_id()
             self._in_flight[packet_id] = one
             out += publish(self._version, one.topic, one.payload, 1, packet_id)
