@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +13,22 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edgeferry.core.device_call import with_address
 from edgeferry.core.errors import StoreUnavailable
 from edgeferry.core.events import EdgeEvent
 from edgeferry.core.message import RuleMessage
 from edgeferry.core.message_type import MessageType
-from edgeferry.core.node import ERROR_KEY, FAILURE, SUCCESS, Emit, End, NodeSpec, Output
+from edgeferry.core.node import (
+    ERROR_KEY,
+    FAILURE,
+    SUCCESS,
+    Call,
+    DeviceCall,
+    Emit,
+    NodeSpec,
+    Output,
+    Return,
+)
 from edgeferry.log.codec import (
     decode_cloud_event,
     decode_edge_event,
@@ -99,7 +111,9 @@ patient = settings(max_examples=25, deadline=None, suppress_health_check=list(He
 def test_a_node_leaves_by_declared_relations_only(spec: NodeSpec, given: list[RuleMessage]) -> None:
     declared = {SUCCESS, FAILURE, *spec.relations}
     for _, item in leaving_of(spec, *given):
-        assert isinstance(item, Emit | End) or item.relation in declared
+        assert not isinstance(item, Output) or item.relation in declared
+        assert isinstance(item, Call) == (spec.calls is not None)
+        assert isinstance(item, Return) == spec.returns
 
 
 @every_node
@@ -144,8 +158,10 @@ def test_what_leaves_can_be_written(spec: NodeSpec, given: list[RuleMessage]) ->
             assert decode_message(encode_message(event)).id == event.id
         elif event is not None:
             assert decode_cloud_event(encode_cloud_event(event)).id == event.id
-        elif isinstance(item, Output):
+        elif isinstance(item, Output | Call | Return):
             assert encode_message(item.message)
+        elif isinstance(item, DeviceCall):
+            assert json.loads(json.dumps(with_address(item.request, "topic", item.message)))
 
 
 @every_node

@@ -2,7 +2,8 @@
 
 A case: name; config (options); messages, each with type, data (text, or a tree that
 becomes JSON), metadata, entity_type, entity_id, ts, stamp; leaves, for each message a
-list of what leaves it: {relation}, {failure: part of the reason}, {end: reason} or
+list of what leaves it: {relation}, {failure: part of the reason}, both also with type and
+data, {end: reason}, {call: chain}, {return: true}, {command: its id, request} or
 {emit: channel, and fields of the event, of an edge's also edge_id}; saves, for a node
 with a port: what was saved, fields given only.
 """
@@ -15,7 +16,16 @@ from typing import Any
 import pytest
 import yaml
 
-from edgeferry.core.node import ERROR_KEY, FAILURE, Emit, End, Leaving
+from edgeferry.core.node import (
+    ERROR_KEY,
+    FAILURE,
+    Call,
+    DeviceCall,
+    Emit,
+    End,
+    Leaving,
+    Return,
+)
 from edgeferry.rules.registry import NODES
 from tests.contract.node_driver import NodeUnderTest, message
 
@@ -63,17 +73,24 @@ def _seen(item: Leaving) -> dict[str, Any]:
         return {"emit": item.channel, **event.pop("event", {}), **event}
     if isinstance(item, End):
         return {"end": item.reason}
+    if isinstance(item, Call):
+        return {"call": item.chain}
+    if isinstance(item, Return):
+        return {"return": True}
+    if isinstance(item, DeviceCall):
+        return {"command": item.rpc_id, "request": dict(item.request)}
+    told = {"type": item.message.type, "data": item.message.data}
     if item.relation == FAILURE:
-        return {"failure": item.message.metadata[ERROR_KEY]}
-    return {"relation": item.relation}
+        return {"failure": item.message.metadata[ERROR_KEY], **told}
+    return {"relation": item.relation, **told}
 
 
 def _wanted(wanted: dict[str, Any], item: Leaving) -> dict[str, Any]:
     """What the case wants, filled up with what it leaves open."""
     seen = _seen(item)
     if "failure" in wanted and wanted["failure"] in seen.get("failure", ""):
-        return seen
-    if "emit" in wanted and "emit" in seen:
+        return {**seen, **wanted, "failure": seen["failure"]}
+    if any(kind in wanted and kind in seen for kind in ("emit", "relation")):
         return {**seen, **wanted}
     return wanted
 

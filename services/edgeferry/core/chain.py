@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+NESTING_MAX: Final = 16
+"""So many chains, each called by the one before, may a message be inside of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +45,25 @@ class Chain:
                 relation = wire.relation.lower()
                 found[relation] = found.get(relation, ()) + wire.targets
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class Chains:
+    """A site's root chain and every chain that messages reach from it, checked together: no
+    chain reaches itself, and each relation that is wired can come back."""
+
+    root: Chain
+    nested: tuple[Chain, ...] = ()
+
+    @property
+    def all(self) -> tuple[Chain, ...]:
+        """The root first."""
+        return (self.root, *self.nested)
+
+    def find(self, name: str) -> Chain | None:
+        return next((chain for chain in self.all if chain.name == name), None)
+
+
+def caller(chain: str, node: str) -> str:
+    """A node that calls a chain, as it stands in a message's stack."""
+    return f"{chain}/{node}"

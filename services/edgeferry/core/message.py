@@ -42,7 +42,8 @@ class RuleMessage:
     one is made for each message and hop. The contract test of nodes sees to the rest.)
 
     ts: milliseconds, when it entered the site. stamp: see ``clock.Stamps``.
-    stack: the callers of nested chains. data: the body as text, parsed by ``json`` only.
+    stack: the callers of nested chains, the innermost last. data: the body as text, parsed by
+    ``json`` only.
     """
 
     id: str
@@ -77,13 +78,14 @@ class RuleMessage:
         type: str | None = None,
         metadata: Mapping[str, str] | None = None,
         data: str | None = None,
+        stack: list[str] | None = None,
     ) -> "RuleMessage":
         return RuleMessage(
             self.id,
             self.tenant_id,
             self.ts,
             self.stamp,
-            self.stack,
+            self.stack if stack is None else stack,
             self.type if type is None else type,
             self.entity_type,
             self.entity_id,

@@ -27,5 +27,7 @@ class MessageType(StrEnum):
     TO_SERVER_RPC_RESPONSE = "TO_SERVER_RPC_RESPONSE"
     """In ``device-commands``: the answer to a device's call. Its metadata serviceId, sessionId
     and requestId are those of the call; its data is the answer."""
+    RPC_OUTCOME = "RPC_OUTCOME"
+    """To the rule node that sent a device a command: what became of it (``core.device_call``)."""
     ENTITY_UPDATED = "ENTITY_UPDATED"
     """In ``device-commands``: what is known of the device, or its credentials, has changed."""

@@ -45,7 +45,32 @@ class End(NamedTuple):
     reason: str
 
 
-Leaving = Output | Emit | End
+class Call(NamedTuple):
+    """Into another chain. What that chain's output nodes return leaves the calling node by
+    their names."""
+
+    chain: str
+    message: RuleMessage
+
+
+class Return(NamedTuple):
+    """Out of this chain, to the node that called it; the end, where none did."""
+
+    message: RuleMessage
+
+
+class DeviceCall(NamedTuple):
+    """Send the message's device a command; its outcome comes to the same node as a message of
+    type RPC_OUTCOME (``core.device_call``). ``rpc_id`` empty: derived from the message's id, so
+    that a repeated message is no second command. ``request``: of an ``RpcChange``, may give
+    ``timeout`` (ms) in place of ``expirationTime``."""
+
+    rpc_id: str
+    request: Mapping[str, Any]
+    message: RuleMessage
+
+
+Leaving = Output | Emit | End | Call | Return | DeviceCall
 
 
 def failure(message: RuleMessage, reason: str) -> Output:
@@ -119,6 +144,8 @@ class NodeSpec:
     messages from its config (only ``process_batch`` gets it, as last argument).
     by_type: maps a message type to the one relation it leaves by; the runner then routes
     by the record's ``type`` header and never decodes the body.
+    calls: the chain that a config calls, for a node that leaves by ``Call``: its relations are
+    the output nodes of that chain. returns: it leaves by ``Return``, so no wire begins there.
     """
 
     type: str
@@ -131,3 +158,5 @@ class NodeSpec:
     state: Callable[[Any], Any] | None = None
     side: Literal["edge", "cloud", "both"] = "both"
     by_type: Callable[[str], str] | None = None
+    calls: Callable[[Any], str] | None = None
+    returns: bool = False

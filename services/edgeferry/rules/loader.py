@@ -7,7 +7,7 @@ Every problem is found and told with its path, not the first one only.
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from edgeferry.core.chain import Chain, ChainNode, Wire
 from edgeferry.core.errors import InvalidChain
@@ -31,24 +31,45 @@ def built_in_chains() -> list[str]:
     return sorted(path.stem for path in CHAINS.glob("*.yaml"))
 
 
+class ChainFile(NamedTuple):
+    """Where a chain stands. label: how the file is named to people."""
+
+    path: Path
+    label: str
+
+
 def load_chain(name_or_path: str, role: Role | None) -> Chain:
     """A built-in chain by its name, any other by its path; for one role, or for any (None).
+    This file alone: ``rules.nesting.load_chains`` has those that it calls.
 
     Raises InvalidChain with every problem: of reading, of the file, of the whole."""
+    return read_chain(chain_file(name_or_path), role)
+
+
+def chain_file(name_or_path: str) -> ChainFile:
+    """Raises InvalidChain when it names none."""
     if not name_or_path:
         names = ", ".join(built_in_chains())
         raise InvalidChain([f"a chain has no name: give a built-in one ({names}) or a file's path"])
-    if NAME.fullmatch(name_or_path):
-        path, label = CHAINS / f"{name_or_path}.yaml", f"chains/{name_or_path}.yaml"
-        if not path.is_file():
-            known = built_in_chains()
-            hint = did_you_mean(name_or_path, known) or f"; there are {', '.join(known)}"
-            raise InvalidChain(
-                [f"no built-in chain {name_or_path}{hint}; for a file give its path, with .yaml"]
-            )
-    else:
-        path, label = Path(name_or_path), name_or_path
-    return parse_chain(_read(path, label), label, path.stem, role)
+    if not NAME.fullmatch(name_or_path):
+        return ChainFile(Path(name_or_path), name_or_path)
+    found = built_in_file(name_or_path)
+    if not found.path.is_file():
+        known = built_in_chains()
+        hint = did_you_mean(name_or_path, known) or f"; there are {', '.join(known)}"
+        raise InvalidChain(
+            [f"no built-in chain {name_or_path}{hint}; for a file give its path, with .yaml"]
+        )
+    return found
+
+
+def built_in_file(name: str) -> ChainFile:
+    return ChainFile(CHAINS / f"{name}.yaml", f"chains/{name}.yaml")
+
+
+def read_chain(file: ChainFile, role: Role | None) -> Chain:
+    """Raises InvalidChain."""
+    return parse_chain(_read(file.path, file.label), file.label, file.path.stem, role)
 
 
 def _read(path: Path, label: str) -> str:
@@ -254,8 +275,11 @@ class _Reader:
         if not isinstance(relation, str) or not relation:
             self.report(path, f"expected text, got {shown(relation)}")
             return None
-        if spec is None:
+        if spec is None or spec.calls is not None:  # the other chain's outputs, seen by nesting
             return relation
+        if spec.returns:
+            self.report(path, f"{spec.type} leads back to the calling chain: no wire leaves it")
+            return None
         declared = (SUCCESS, FAILURE, *spec.relations)
         for name in declared:
             if name.lower() == relation.lower():

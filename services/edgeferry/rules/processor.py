@@ -1,44 +1,69 @@
 """Makes a processor of a chain's node: decode, call, route.
 
 The topics follow from the chain: node N of chain C reads ``<site>.C.N``, a chain's entry
-``<site>.C`` and the root chain's entry ``<site>.root``. A node's group is its topic.
+``<site>.C`` and the root chain's entry ``<site>.root``. A node's group is its topic. Who called
+a nested chain travels in the message, so nothing is lost with the process that passes it on.
 """
 
+import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from edgeferry.core.chain import Chain, ChainNode
+from edgeferry.core.chain import NESTING_MAX, Chain, ChainNode, Chains, caller
+from edgeferry.core.changes import RpcChange, RpcStatus
+from edgeferry.core.device_call import with_address
 from edgeferry.core.errors import Later, Never, RecordTooLarge, Stop, Undecodable
 from edgeferry.core.events import EdgeEvent
+from edgeferry.core.ids import derived_id
 from edgeferry.core.message import RuleMessage
 from edgeferry.core.node import (
     ERROR_KEY,
     FAILURE,
     SUCCESS,
+    Call,
+    DeviceCall,
     Emit,
     End,
     Leaving,
     NodeSpec,
     Output,
+    Return,
     failure,
 )
-from edgeferry.core.record import HEADER_TYPE, Headers, Outgoing, Record
+from edgeferry.core.record import (
+    HEADER_ORIGIN,
+    HEADER_TRACEPARENT,
+    HEADER_TYPE,
+    Headers,
+    Outgoing,
+    Record,
+)
+from edgeferry.log.change_codec import encode_change
 from edgeferry.log.codec import (
     decode_message,
     encode_cloud_event,
     encode_edge_event,
     encode_message,
 )
-from edgeferry.log.topics import chain_topic, node_topic, root_topic, site_topic
+from edgeferry.log.topics import chain_topic, node_topic, site_topic
+from edgeferry.rules.inputs import input_topic
 from edgeferry.streams.processor import Dead, Outputs, Processor, TopicPartition
+
+NO_CALLER = "No caller"
+"""Counted: an output node's message that no chain has sent into its chain."""
 
 log = logging.getLogger(__name__)
 
 
 class NodeFailure(Never):
     """A message took Failure where the chain wires none."""
+
+
+class UnknownCaller(Never):
+    """A message is to return to a node that no chain of the site has. The operator acts: the
+    dead letter is replayed once that chain runs again."""
 
 
 class UndeclaredRelation(Never):
@@ -56,25 +81,15 @@ class OwnershipAware(Protocol):
 class RuleSite:
     """What the processors of a site share.
 
-    ended: counts messages that a node let go by an unwired relation
-    (chain, node, relation, how many)."""
+    chains: all of the site. origin: its site id, as it stands in changes. ended: counts
+    messages that a node let go by an unwired relation (chain, node, relation, how many)."""
 
     site: str
+    chains: Chains
+    origin: str
     ports: Mapping[str, object]
     max_record_bytes: int
     ended: Callable[[str, str, str, int], None]
-
-
-def input_topic(site: str, chain: Chain, node: str, *, root: bool) -> str:
-    """The topic, and the group, of a node."""
-    if node != chain.input:
-        return node_topic(site, chain.name, node)
-    return root_topic(site) if root else chain_topic(site, chain.name)
-
-
-def input_topics(site: str, chain: Chain, *, root: bool) -> list[str]:
-    """The topics of all nodes of a chain."""
-    return [input_topic(site, chain, node, root=root) for node in chain.nodes]
 
 
 def rule_processors(
@@ -82,10 +97,10 @@ def rule_processors(
     specs: Mapping[str, NodeSpec],
     site: RuleSite,
     *,
-    root: bool,
     nodes: Iterable[str] | None = None,
 ) -> list[Processor]:
-    """One processor for each node of the chain (or each of ``nodes``)."""
+    """One processor for each node of one of the site's chains (or each of ``nodes``)."""
+    root = chain.name == site.chains.root.name
     wanted = chain.nodes if nodes is None else {name: chain.nodes[name] for name in nodes}
     return [
         RuleNodeProcessor(
@@ -115,6 +130,7 @@ class RuleNodeProcessor:
             for relation, targets in chain.targets(node.name).items()
         }
         self._declared = {relation.lower() for relation in (SUCCESS, FAILURE, *spec.relations)}
+        self._callers: dict[str, _Way] = {}
 
     def _batch_arguments(self) -> tuple[Any, ...]:
         arguments: tuple[Any, ...] = (self._config,)
@@ -227,34 +243,102 @@ class RuleNodeProcessor:
     def _outgoing(
         self, record: Record, message: RuleMessage, leaving: Iterable[Leaving]
     ) -> list[Outgoing]:
-        """Raises RecordTooLarge, NodeFailure, UndeclaredRelation."""
+        """Raises RecordTooLarge, NodeFailure, UndeclaredRelation, UnknownCaller."""
         made: list[Outgoing] = []
         for item in leaving:
             if isinstance(item, Output):
-                topics = self._topics_of(item.relation)
-                out = item.message
-                if not topics:
-                    self._end(item)
-                    continue
-                if out is message:
-                    value, headers = record.value or b"", record.headers
-                else:
-                    value, headers = encode_message(out), _headers(record, message, out)
-                key = record.key
-                if out.entity_id != message.entity_id:
-                    key = out.entity_id.encode()
-                made += [Outgoing(topic, key, value, headers) for topic in topics]
+                made += self._passed(record, message, item.message, self._way_out(item))
             elif isinstance(item, End):
                 self._site.ended(self.chain, self.node, item.reason, 1)
-                continue
-            else:
+            elif isinstance(item, Emit):
                 key, value = _emitted(record, item)
-                made.append(
-                    Outgoing(site_topic(self._site.site, item.channel), key, value, record.headers)
-                )
-            if len(value) > self._site.max_record_bytes:
-                raise self._too_large(value)
+                topic = site_topic(self._site.site, item.channel)
+                made.append(Outgoing(topic, key, value, record.headers))
+            elif isinstance(item, Call):
+                made += self._called(record, message, item)
+            elif isinstance(item, Return):
+                stack = item.message.stack[:-1]
+                out = item.message.with_(stack=stack)
+                made += self._passed(record, message, out, self._way_back(item))
+            else:
+                made.append(self._command(record, item))
+        for one in made:
+            if len(one.value) > self._site.max_record_bytes:
+                raise self._too_large(one.value)
         return made
+
+    def _passed(
+        self, record: Record, message: RuleMessage, out: RuleMessage, topics: Sequence[str]
+    ) -> list[Outgoing]:
+        if not topics:
+            return []
+        if out is message:
+            value, headers = record.value or b"", record.headers
+        else:
+            value, headers = encode_message(out), _headers(record, message, out)
+        key = record.key if out.entity_id == message.entity_id else out.entity_id.encode()
+        return [Outgoing(topic, key, value, headers) for topic in topics]
+
+    def _way_out(self, item: Output) -> Sequence[str]:
+        """None of it: the message ends here, which is counted. Raises NodeFailure."""
+        topics = self._topics_of(item.relation)
+        if not topics:
+            self._end(item)
+        return topics
+
+    def _called(self, record: Record, message: RuleMessage, call: Call) -> list[Outgoing]:
+        if len(call.message.stack) >= NESTING_MAX:
+            told = failure(call.message, f"chains are nested deeper than {NESTING_MAX}")
+            return self._passed(record, message, told.message, self._way_out(told))
+        stack = [*call.message.stack, caller(self.chain, self.node)]
+        topic = chain_topic(self._site.site, call.chain)
+        return self._passed(record, message, call.message.with_(stack=stack), (topic,))
+
+    def _way_back(self, item: Return) -> Sequence[str]:
+        """To what the calling node leads by this node's name. Raises NodeFailure,
+        UnknownCaller."""
+        if not item.message.stack:
+            self._site.ended(self.chain, self.node, NO_CALLER, 1)
+            return ()
+        called_by = item.message.stack[-1]
+        way = self._callers.get(called_by)
+        if way is None:
+            way = self._callers[called_by] = self._way_of(called_by)
+        if not way.topics:
+            if self.node == FAILURE.lower():
+                reason = item.message.metadata.get(ERROR_KEY, "no reason given")
+                raise NodeFailure(f"node {way.node} of chain {way.chain}: {reason}")
+            self._site.ended(way.chain, way.node, self.node, 1)
+        return way.topics
+
+    def _way_of(self, called_by: str) -> "_Way":
+        name, _, node = called_by.partition("/")
+        chain = self._site.chains.find(name)
+        if chain is None or node not in chain.nodes:
+            raise UnknownCaller(
+                f"node {node} of chain {name}, which called chain {self.chain}, is in none of "
+                "this site's chains: replay this dead letter once it is again"
+            )
+        targets = chain.targets(node).get(self.node.lower(), ())
+        topics = tuple(node_topic(self._site.site, name, target) for target in targets)
+        return _Way(name, node, topics)
+
+    def _command(self, record: Record, call: DeviceCall) -> Outgoing:
+        message, site = call.message, self._site
+        change = RpcChange(
+            id=derived_id(message.id, self.name, 0),
+            tenant_id=message.tenant_id,
+            device_id=message.entity_id,
+            rpc_id=call.rpc_id or derived_id(message.id, self.name, 2),
+            status=RpcStatus.QUEUED,
+            origin=site.origin,
+            created_time=message.ts,
+            body=json.dumps(with_address(call.request, self.name, message)),
+        )
+        headers = [(HEADER_ORIGIN, site.origin.encode())]
+        headers += [header for header in record.headers if header[0] == HEADER_TRACEPARENT]
+        topic = site_topic(site.site, "attribute-changes")
+        return Outgoing(topic, message.entity_id.encode(), encode_change(change), headers)
 
     def _too_large(self, value: bytes) -> RecordTooLarge:
         limit = self._site.max_record_bytes
@@ -278,6 +362,14 @@ class RuleNodeProcessor:
         self._site.ended(self.chain, self.node, output.relation, 1)
 
 
+class _Way(NamedTuple):
+    """Where a calling node leads by the name of an output node."""
+
+    chain: str
+    node: str
+    topics: tuple[str, ...]
+
+
 def _decoded(record: Record, outputs: Outputs) -> RuleMessage | None:
     """None: it cannot be decoded, and is among the dead."""
     try:
@@ -298,10 +390,7 @@ def _emitted(record: Record, emit: Emit) -> tuple[bytes | None, bytes]:
 
 
 def _type_of(record: Record) -> bytes | None:
-    for name, value in record.headers:
-        if name == HEADER_TYPE:
-            return value
-    return None
+    return next((value for name, value in record.headers if name == HEADER_TYPE), None)
 
 
 def _headers(record: Record, before: RuleMessage, after: RuleMessage) -> Headers:

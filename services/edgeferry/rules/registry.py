@@ -8,9 +8,12 @@ from edgeferry.rules.nodes import (
     check_fields,
     log,
     message_type_switch,
+    output,
     push_to_cloud,
     push_to_edge,
     rpc_call_reply,
+    rpc_call_request,
+    rule_chain,
     save_attributes,
     save_timeseries,
     script_filter,
@@ -24,7 +27,10 @@ _SPECS: Final = (
     save_attributes.NODE,
     push_to_cloud.NODE,
     push_to_edge.NODE,
+    rpc_call_request.NODE,
     rpc_call_reply.NODE,
+    rule_chain.NODE,
+    output.NODE,
     log.NODE,
 )
 

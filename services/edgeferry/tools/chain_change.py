@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from edgeferry.core.chain import Chain
+from edgeferry.core.chain import Chains
 from edgeferry.core.errors import Stop
 from edgeferry.log.port import PartitionLag
-from edgeferry.log.topics import Role
+from edgeferry.log.topics import Role, catalogue, root_topic
 from edgeferry.runtime.settings import Settings
 from edgeferry.tools.options import DEFAULT_CHAINS
 
@@ -33,14 +33,14 @@ class Lags(Protocol):
 @dataclass(frozen=True, slots=True)
 class ChainChange:
     """before: name or path of the root chain that ran last, None when none is remembered.
-    wanted, chain: the same of the one to start, and itself. settings: the file of the site.
-    option: by which its chain is chosen."""
+    wanted, chains: the same of the one to start, and that with all that it reaches.
+    settings: the file of the site. option: by which its chain is chosen."""
 
     role: Role
     site: str
     before: str | None
     wanted: str
-    chain: Chain
+    chains: Chains
     settings: str
     option: str
 
@@ -68,15 +68,15 @@ class RootChain:
 
         Raises InvalidChain."""
         if self.asked or self.wanted.endswith(".yaml"):
-            from edgeferry.rules.loader import load_chain
+            from edgeferry.rules.nesting import load_chains
 
-            load_chain(self.wanted, self.role)
+            load_chains(self.wanted, self.role)
 
     async def unread(self, settings: Settings, file: Path) -> str:
         """See ``check_change``; ``file`` has the settings. Raises ChainNotEmpty, InvalidChain."""
         if settings.log.kind == "sqlite" and not (settings.data / "log.db").exists():
             return ""
-        from edgeferry.rules.loader import load_chain
+        from edgeferry.rules.nesting import load_chains
         from edgeferry.tools.opened import opened_log
 
         change = ChainChange(
@@ -84,7 +84,7 @@ class RootChain:
             site=settings.site,
             before=self.before,
             wanted=self.wanted,
-            chain=load_chain(self.wanted, self.role),
+            chains=load_chains(self.wanted, self.role),
             settings=str(file),
             option=self.option,
         )
@@ -92,34 +92,57 @@ class RootChain:
             return await check_change(log.topics, change)
 
 
-async def unread(topics: Lags, site: str, chain: Chain) -> dict[str, int]:
-    """Topic -> records that stand before nodes which the site's root chain has not.
+async def unread(topics: Lags, site: str, chains: Chains) -> dict[str, int]:
+    """Topic -> records that stand before nodes which none of the site's chains has.
 
-    Also those of chains that ran before the last one. Raises LogUnavailable."""
-    from edgeferry.rules.processor import input_topics  # a start that changes nothing needs it not
+    Also those of chains that ran before the last ones. Raises LogUnavailable."""
+    from edgeferry.rules.inputs import node_inputs  # a start that changes nothing needs it not
 
-    of_nodes = re.compile(rf"{re.escape(site)}\.[^.]+\.[^.]+")
-    read = set(input_topics(site, chain, root=True))
-    others = [t for t in sorted(await topics.partitions()) if of_nodes.fullmatch(t)]
-    found = {
-        topic: sum(row.lag for row in await topics.lag(topic, [topic]))
-        for topic in others
-        if topic not in read
-    }
-    return {topic: records for topic, records in found.items() if records}
+    of_chains = re.compile(rf"{re.escape(site)}\.[^.]+(\.[^.]+)?")
+    known = {root_topic(site), *(f"{site}.{name}" for name in catalogue()["topics"])}
+    known.update(reads.topic for reads in node_inputs(site, chains))
+    others = [
+        topic
+        for topic in sorted(await topics.partitions())
+        if of_chains.fullmatch(topic) and topic not in known
+    ]
+    return await _waiting(topics, others)
+
+
+async def called_earlier(topics: Lags, site: str, chains: Chains) -> dict[str, int]:
+    """Topic -> records inside of nested chains: they return to the nodes that called these,
+    which another root chain has not. Raises LogUnavailable."""
+    from edgeferry.rules.inputs import node_inputs
+
+    inputs = node_inputs(site, chains)
+    nested = [reads.topic for reads in inputs if reads.chain != chains.root.name]
+    there = await topics.partitions()
+    return await _waiting(topics, [topic for topic in nested if topic in there])
+
+
+async def _waiting(topics: Lags, names: Sequence[str]) -> dict[str, int]:
+    found = {name: sum(row.lag for row in await topics.lag(name, [name])) for name in names}
+    return {name: records for name, records in found.items() if records}
 
 
 async def check_change(topics: Lags, change: ChainChange) -> str:
     """A warning, or nothing. Raises ChainNotEmpty when the chain was changed too early."""
-    left = await unread(topics, change.site, change.chain)
-    if not left:
-        return ""
-    stand = f"{_listed(left)}, which no node of chain {change.chain.name} reads"
-    if change.before in (None, change.wanted):
+    changed = change.before not in (None, change.wanted)
+    left = await unread(topics, change.site, change.chains)
+    name = change.chains.root.name
+    stand = f"{_listed(left)}, which no node of chain {name} reads"
+    if not changed:
         return (
             f"{change.role}: {stand}; to have them processed, start once with their chain "
             f"({change.option}; a topic is named <site>.<chain>.<node>)"
+            if left
+            else ""
         )
+    if not left:
+        left = await called_earlier(topics, change.site, change.chains)
+        stand = f"{_listed(left)}, which are to return to the chain that called"
+    if not left:
+        return ""
     raise ChainNotEmpty(
         f"{change.role}: {stand}. Start once with {change.option} {change.before}, wait "
         f"until `edgeferry lag --settings {change.settings}` shows 0 for every node, stop, and "

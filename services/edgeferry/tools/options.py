@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from edgeferry.core.chain import Chain
+from edgeferry.core.chain import Chains
 from edgeferry.runtime.settings import Settings
 from edgeferry.tools.output import shortened
 
@@ -79,11 +79,11 @@ def _problem_with(path: Path) -> str:
     )
 
 
-def load_root_chain(settings: Settings) -> Chain:
-    """Raises InvalidChain."""
-    from edgeferry.rules.loader import load_chain  # all nodes; most tools need none of them
+def load_site_chains(settings: Settings) -> Chains:
+    """The root chain of a site and all that it reaches. Raises InvalidChain."""
+    from edgeferry.rules.nesting import load_chains  # all nodes; most tools need none of them
 
-    return load_chain(settings.root_chain or DEFAULT_CHAINS[settings.role], settings.role)
+    return load_chains(settings.root_chain or DEFAULT_CHAINS[settings.role], settings.role)
 
 
 def log_option(name: str, text: str) -> Callable[[F], F]:

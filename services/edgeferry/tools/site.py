@@ -4,7 +4,7 @@ from starlette.routing import BaseRoute
 
 from edgeferry.core.admission import LANES, Admission
 from edgeferry.log.topics import site_topic
-from edgeferry.rules.processor import input_topic
+from edgeferry.rules.inputs import node_inputs
 from edgeferry.runtime.service import Service
 from edgeferry.sync.cloud import CloudSync
 from edgeferry.sync.edge import Backoff, EdgeSync, EdgeSyncParts
@@ -121,13 +121,9 @@ def _no_room(admission: Admission) -> str:
 
 def _readers(shared: Shared) -> dict[str, list[str]]:
     """Group -> topics, of what stands between what was received and the store: the sync's
-    reader (outbox or intake), all nodes of the chain, the owner of changes."""
+    reader (outbox or intake), all nodes of the site's chains, the owner of changes."""
     site = shared.site
-    groups = {
-        topic: [topic]
-        for node in shared.chain.nodes
-        for topic in [input_topic(site, shared.chain, node, root=shared.is_root)]
-    }
+    groups = {reads.topic: [reads.topic] for reads in node_inputs(site, shared.chains)}
     sync = "intake" if shared.settings.role == "cloud" else "sync"
     return {
         f"{site}.{sync}": [site_topic(site, lane) for lane in UP],

@@ -43,7 +43,7 @@ def run_site(
         chosen = settings()
         check_parts(chosen, wanted)
         configure_logging(chosen.log_level, SystemClock())
-        shared = share(chosen, wanted, board, slot)
+        shared = share(chosen, board, slot)
         compose = edge_site if chosen.role == "edge" else cloud_site
         services = await compose(shared, wanted)
         if announce is not None:
@@ -94,9 +94,9 @@ def site() -> Wanted:
 
 
 @_command("rules", "Run rule nodes of a site, each its own stream processor.")
-@click.option("--chain", help="Its name or file.  [default: the site's root chain]")
+@click.option("--chain", help="Its name.  [default: the root chain; with --all every one]")
 @click.option("--node", "nodes", multiple=True, help="A rule node; may be given again.")
-@click.option("--all", "every", is_flag=True, help="All nodes of the chain.")
+@click.option("--all", "every", is_flag=True, help="All nodes of the chain, or of all chains.")
 def rules(chain: str | None, nodes: tuple[str, ...], every: bool) -> Wanted:
     if every == bool(nodes):
         raise click.UsageError("say which rule nodes: --node NODE, or --all")

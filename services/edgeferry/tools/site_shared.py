@@ -9,14 +9,13 @@ from edgeferry.attributes.client import AttributesByChanges
 from edgeferry.attributes.facts import Here
 from edgeferry.attributes.notifier import Applied
 from edgeferry.core.admission import Admission
-from edgeferry.core.chain import Chain
+from edgeferry.core.chain import Chain, Chains
 from edgeferry.core.changes import Changes
 from edgeferry.core.clock import Clock, Stamps, SystemClock
 from edgeferry.core.errors import InvalidSettings
 from edgeferry.core.store import Store
 from edgeferry.log.open import open_log
 from edgeferry.log.port import Log
-from edgeferry.rules.loader import load_chain
 from edgeferry.rules.processor import RuleSite, rule_processors
 from edgeferry.rules.registry import NODES
 from edgeferry.runtime.health import HealthBoard
@@ -29,7 +28,7 @@ from edgeferry.streams.processor import Processor
 from edgeferry.streams.runner import Runner
 from edgeferry.streams.worker import Environment
 from edgeferry.sync.inbox import Received
-from edgeferry.tools.options import load_root_chain
+from edgeferry.tools.options import load_site_chains
 from edgeferry.tools.site_changes import (
     RelatedEdges,
     attributes_service,
@@ -48,8 +47,7 @@ class Shared:
     """What the services of one process share, built once."""
 
     settings: Settings
-    chain: Chain
-    is_root: bool
+    chains: Chains
     clock: Clock
     registry: CollectorRegistry
     metrics: Metrics
@@ -67,16 +65,40 @@ class Shared:
     def site(self) -> str:
         return self.settings.site
 
-    def rule_processors(self, nodes: tuple[str, ...]) -> list[Processor]:
-        """Raises InvalidSettings for a node that the chain has not."""
-        unknown = sorted(set(nodes) - {ALL_NODES} - set(self.chain.nodes))
+    def rule_processors(self, wanted: Wanted) -> list[Processor]:
+        """Raises InvalidSettings for a chain or a node that the site has not."""
+        return [
+            processor
+            for chain, nodes in self._wanted_nodes(wanted)
+            for processor in rule_processors(chain, NODES, self._rule_site(), nodes=nodes)
+        ]
+
+    def _wanted_nodes(self, wanted: Wanted) -> list[tuple[Chain, tuple[str, ...] | None]]:
+        """Of which chains which nodes, None for all of them."""
+        if ALL_NODES in wanted.nodes and not wanted.chain:
+            return [(chain, None) for chain in self.chains.all]
+        chain = self.chains.find(wanted.chain) if wanted.chain else self.chains.root
+        if chain is None:
+            names = ", ".join(chain.name for chain in self.chains.all)
+            raise InvalidSettings(
+                f"site {self.site} has no chain {wanted.chain}; it has {names}: the setting "
+                "root_chain names the first, nodes of type rule_chain the others"
+            )
+        if ALL_NODES in wanted.nodes:
+            return [(chain, None)]
+        unknown = sorted(set(wanted.nodes) - set(chain.nodes))
         if unknown:
             raise InvalidSettings(
-                f"chain {self.chain.name} has no node {', '.join(unknown)}; "
-                f"it has {', '.join(self.chain.nodes)}"
+                f"chain {chain.name} has no node {', '.join(unknown)}; "
+                f"it has {', '.join(chain.nodes)}"
             )
-        site = RuleSite(
+        return [(chain, wanted.nodes)]
+
+    def _rule_site(self) -> RuleSite:
+        return RuleSite(
             site=self.site,
+            chains=self.chains,
+            origin=self.here.origin,
             ports={
                 "timeseries": self.store.timeseries,
                 "attributes": AttributesByChanges(
@@ -90,8 +112,6 @@ class Shared:
             max_record_bytes=self.log.writer.max_record_bytes,
             ended=self.metrics.ended,
         )
-        chosen = None if ALL_NODES in nodes else nodes
-        return rule_processors(self.chain, NODES, site, root=self.is_root, nodes=chosen)
 
     def runner(self, processors: Sequence[Processor]) -> Runner:
         transport, transactions = open_transport(self.log, self.slot)
@@ -102,7 +122,7 @@ class Shared:
 
     def processors(self, wanted: Wanted) -> list[Processor]:
         """Those that both ends have. Raises InvalidSettings."""
-        processors = self.rule_processors(wanted.nodes) if wanted.nodes else []
+        processors = self.rule_processors(wanted) if wanted.nodes else []
         if wanted.attributes:
             owner = attributes_service(self.here, self.store, self.clock, self.applied)
             processors.append(owner)
@@ -130,10 +150,9 @@ class Shared:
         return [StorePart(self.store), log]
 
 
-def share(settings: Settings, wanted: Wanted, board: HealthBoard, slot: str | None) -> Shared:
+def share(settings: Settings, board: HealthBoard, slot: str | None) -> Shared:
     """Raises InvalidChain."""
-    root = load_root_chain(settings)
-    chain = load_chain(wanted.chain, settings.role) if wanted.chain else root
+    chains = load_site_chains(settings)
     clock = SystemClock()
     registry = CollectorRegistry()
     metrics = Metrics(registry)
@@ -149,8 +168,7 @@ def share(settings: Settings, wanted: Wanted, board: HealthBoard, slot: str | No
     alone = applied if settings.log.kind == "sqlite" else None
     return Shared(
         settings=settings,
-        chain=chain,
-        is_root=chain.name == root.name,
+        chains=chains,
         clock=clock,
         registry=registry,
         metrics=metrics,

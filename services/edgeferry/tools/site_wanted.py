@@ -11,8 +11,8 @@ ALL_NODES = "*"
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What this process runs. nodes: names of rule nodes, ``ALL_NODES``, or none;
-    chain: name or file of theirs, empty for the site's root chain. attributes: the owner of
-    changes."""
+    chain: the name of theirs, empty for the root chain, or for every chain of all nodes.
+    attributes: the owner of changes."""
 
     nodes: tuple[str, ...] = ()
     chain: str = ""

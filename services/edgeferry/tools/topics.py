@@ -7,24 +7,27 @@ from pathlib import Path
 import click
 
 from edgeferry.log.topics import TopicSettings, chain_topics, site_topics
-from edgeferry.rules.loader import load_chain
-from edgeferry.rules.processor import input_topics
+from edgeferry.rules.inputs import input_topics, node_inputs
+from edgeferry.rules.nesting import load_chains
 from edgeferry.runtime.settings import Settings, load_settings
 from edgeferry.tools.opened import opened_log
-from edgeferry.tools.options import load_root_chain, settings_option
+from edgeferry.tools.options import load_site_chains, settings_option
 from edgeferry.tools.output import asynchronous, json_option, print_json, print_table
 
 
 def wanted_topics(settings: Settings, chains: Iterable[str] = ()) -> list[TopicSettings]:
-    """The catalogue's topics for the site's role, those of its root chain and of ``chains``.
+    """The catalogue's topics for the site's role, those of its chains and of ``chains``, with
+    all that these reach.
 
     A log that is a file has one reader per topic: one partition each. Raises InvalidChain."""
-    names = input_topics(settings.site, load_root_chain(settings), root=True)
-    for chain in chains:
-        names += input_topics(settings.site, load_chain(chain, settings.role), root=False)
+    site = settings.site
+    names = [reads.topic for reads in node_inputs(site, load_site_chains(settings))]
+    for name in chains:
+        for chain in load_chains(name, settings.role).all:
+            names += input_topics(site, chain, root=False)
     wanted = [
-        *site_topics(settings.site, settings.role),
-        *chain_topics(names, settings.log.kafka.partitions),
+        *site_topics(site, settings.role),
+        *chain_topics(dict.fromkeys(names), settings.log.kafka.partitions),
     ]
     if settings.log.kind == "sqlite":
         return [replace(topic, partitions=1) for topic in wanted]
@@ -46,7 +49,7 @@ def topics() -> None:
 
 @topics.command()
 @settings_option("cloud")
-@click.option("--chain", "chains", multiple=True, help="Another chain beside the root chain.")
+@click.option("--chain", "chains", multiple=True, help="Another chain beside those of the site.")
 @json_option
 @asynchronous
 async def apply(settings_file: Path, chains: tuple[str, ...], as_json: bool) -> None:

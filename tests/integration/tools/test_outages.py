@@ -13,8 +13,8 @@ import pytest_asyncio
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edgeferry.log.schemas import newest_id
+from edgeferry.rules.inputs import input_topics
 from edgeferry.rules.loader import load_chain
-from edgeferry.rules.processor import input_topics
 from edgeferry.sync.lanes import UP
 from edgeferry.tools.bench.installation import Shape, running
 from tests.integration.tools.two_ends import BASE_TS, Address, Load, TwoEnds, until

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edgeferry.core.chain import Chain, ChainNode, Wire
+from edgeferry.core.chain import Chain, ChainNode, Chains, Wire
 from edgeferry.core.errors import (
     InvalidPayload,
     RecordTooLarge,
@@ -27,12 +27,12 @@ from edgeferry.log.codec import (
     decode_message,
     encode_message,
 )
+from edgeferry.rules.inputs import input_topics
 from edgeferry.rules.processor import (
     NodeFailure,
     RuleNodeProcessor,
     RuleSite,
     UndeclaredRelation,
-    input_topics,
     rule_processors,
 )
 from edgeferry.streams.processor import Outputs
@@ -118,11 +118,13 @@ class Node:
         self.ended: list[tuple[str, str, str, int]] = []
         site = RuleSite(
             site="edge",
+            chains=Chains(chain),
+            origin="edge:key",
             ports={} if port is None else {"timeseries": port},
             max_record_bytes=max_record_bytes,
             ended=lambda *what: self.ended.append(what),
         )
-        (self.processor,) = rule_processors(chain, {"test": spec}, site, root=True, nodes=["node"])
+        (self.processor,) = rule_processors(chain, {"test": spec}, site, nodes=["node"])
 
     async def run(self, *rows: Record) -> Outputs:
         outputs = Outputs()
@@ -545,8 +547,11 @@ class TestNames:
 
     def _processors(self, *, root: bool) -> Sequence[Any]:
         spec = NodeSpec("test", "", object, process=_leave_by("Success"))
-        site = RuleSite("edge", {}, 1_000, lambda *_: None)
-        return rule_processors(self._chain(), {"test": spec}, site, root=root)
+        chain = self._chain()
+        above = Chain("above", 1, "call", {"call": ChainNode("call", "test", None)}, ())
+        chains = Chains(chain) if root else Chains(above, (chain,))
+        site = RuleSite("edge", chains, "edge:key", {}, 1_000, lambda *_: None)
+        return rule_processors(chain, {"test": spec}, site)
 
     async def test_the_root_chains_entry_reads_the_sites_root_topic(self) -> None:
         processors = self._processors(root=True)

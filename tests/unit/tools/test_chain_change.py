@@ -1,16 +1,18 @@
 """Changing the chain of a site, with the lag of its topics given."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import pytest
 
+from edgeferry.core.chain import Chains
 from edgeferry.log.port import PartitionLag
-from edgeferry.rules.loader import load_chain
-from edgeferry.rules.processor import input_topics
+from edgeferry.rules.inputs import node_inputs
+from edgeferry.rules.nesting import load_chains
 from edgeferry.tools.chain_change import ChainChange, ChainNotEmpty, check_change, unread
 
 pytestmark = pytest.mark.asyncio
-NEW = load_chain("cloud_history_only", "cloud")
+NEW = load_chains("cloud_history_only", "cloud")
 
 
 class Lags:
@@ -34,7 +36,7 @@ def change(before: str | None) -> ChainChange:
         site="cloud",
         before=before,
         wanted="cloud_history_only",
-        chain=NEW,
+        chains=NEW,
         settings="data/cloud/settings.yaml",
         option="--chain-cloud",
     )
@@ -66,7 +68,23 @@ async def test_what_an_earlier_chain_left_is_told_when_nothing_changes(before: s
 
 
 async def test_only_topics_of_nodes_that_the_chain_has_not_are_looked_at() -> None:
-    mine = input_topics("cloud", NEW, root=True)
-    others = ["edge.edge_root.save", "cloud.cloud-events", "cloud2.old.save", "cloud.old"]
+    mine = [reads.topic for reads in node_inputs("cloud", NEW)]
+    others = ["edge.edge_root.save", "cloud.cloud-events", "cloud2.old.save", "edge.nested"]
     admin = Lags(dict.fromkeys([*mine, *others], 7))
     assert await unread(admin, "cloud", NEW) == {}
+
+
+async def test_the_entry_of_a_chain_that_is_called_no_more_is_looked_at() -> None:
+    assert await unread(Lags({"cloud.root": 1, "cloud.nested": 2}), "cloud", NEW) == {
+        "cloud.nested": 2
+    }
+
+
+async def test_what_is_inside_of_a_nested_chain_keeps_the_root_chain_that_called_it() -> None:
+    nested = dataclasses.replace(NEW.root, name="nested")
+    both = dataclasses.replace(change("cloud_root"), chains=Chains(NEW.root, (nested,)))
+    assert await check_change(Lags({"cloud.root": 1}), both) == ""
+    with pytest.raises(ChainNotEmpty, match=r"cloud.nested.save \(2\), which are to return"):
+        await check_change(Lags({"cloud.root": 1, "cloud.nested.save": 2}), both)
+    same = dataclasses.replace(both, before="cloud_history_only")
+    assert await check_change(Lags({"cloud.nested.save": 2}), same) == ""

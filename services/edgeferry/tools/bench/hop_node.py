@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import uvloop
 from prometheus_client import CollectorRegistry
 
-from edgeferry.core.chain import Chain, ChainNode, Wire
+from edgeferry.core.chain import Chain, ChainNode, Chains, Wire
 from edgeferry.core.clock import SystemClock
 from edgeferry.core.message import RuleMessage
 from edgeferry.core.node import SUCCESS, NodeSpec, Output
 from edgeferry.core.record import Record
 from edgeferry.log.open import open_log
-from edgeferry.rules.processor import RuleSite, input_topic, rule_processors
+from edgeferry.rules.inputs import input_topic
+from edgeferry.rules.processor import RuleSite, rule_processors
 from edgeferry.runtime.metrics import Metrics
 from edgeferry.runtime.process import spare_the_collector
 from edgeferry.runtime.settings import Settings
@@ -80,9 +81,14 @@ async def _main(settings: Settings) -> None:
     clock, metrics, gate = SystemClock(), Metrics(CollectorRegistry()), asyncio.Event()
     log = open_log(settings=settings.log, data=settings.data, clock=clock)
     site = RuleSite(
-        site=SITE, ports={}, max_record_bytes=log.writer.max_record_bytes, ended=metrics.ended
+        site=SITE,
+        chains=Chains(CHAIN),
+        origin=SITE,
+        ports={},
+        max_record_bytes=log.writer.max_record_bytes,
+        ended=metrics.ended,
     )
-    processors = rule_processors(CHAIN, {"mark": MARK}, site, root=True, nodes=["mark"])
+    processors = rule_processors(CHAIN, {"mark": MARK}, site, nodes=["mark"])
     transport, transactions = open_transport(log, "0")
     runner = Runner(
         [Gated(processor, gate) for processor in processors],
