@@ -1,6 +1,7 @@
 """What devices, programs and operators see of the way down."""
 
 import asyncio
+import copy
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -45,6 +46,12 @@ class Rest:
         answer = await self._client.post(f"{self._base}/api/auth/login", json=login)
         self._headers = {"X-Authorization": f"Bearer {answer.json()['token']}"}
         return self
+
+    def about(self, device: Mapping[str, str]) -> "Rest":
+        """With the same login, about another device."""
+        other = copy.copy(self)
+        other.device, other.token = device["id"], device["token"]
+        return other
 
     async def call(self, method: str, path: str, **given: Any) -> httpx.Response:
         url = f"{self._base}{path}"

@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from edgeferry.gateway.devices import Device, add_device
 from edgeferry.runtime.strict_yaml import dump_yaml
 from edgeferry.runtime.tls import ensure_dev_authority
 from edgeferry.sync.edges import add_edge
+from edgeferry.tools.supervise import die_with_parent
 
 DEADLINE_SECONDS = 120.0
 BASE_TS = 1_700_000_000_000
@@ -44,13 +46,25 @@ async def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 class Sites:
-    """An Edge and a Cloud on SQLite in ``folder``; the Edge is named ``edge_site``."""
+    """An Edge and a Cloud in ``folder``, on SQLite where ``more`` does not say otherwise; the
+    Edge is named ``edge_site``."""
 
-    def __init__(self, folder: Path, edge_site: str, cloud_site: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        edge_site: str,
+        cloud_site: str,
+        *,
+        dialled: str = "",
+        more: Mapping[str, Mapping[str, object]] | None = None,
+    ) -> None:
+        """``dialled``: where the Edge finds its Cloud, when not directly. ``more``: further
+        settings of ``edge`` and ``cloud``."""
         self.folder = folder
+        more = more or {}
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+            self.sync: tuple[str, int] = probe.getsockname()
         tls = ensure_dev_authority(folder / "tls", SystemClock())
         edges_file = folder / "edges.json"
         edge, secret = add_edge(edges_file, "north")
@@ -66,11 +80,12 @@ class Sites:
             http=any_port,
             mqtt=any_port,
             sync={
-                "address": f"127.0.0.1:{port}",
+                "address": dialled or "{}:{}".format(*self.sync),
                 "ca_file": str(tls.ca),
                 "edge_key": edge.key,
                 "edge_secret_file": str(secret_file),
             },
+            **more.get("edge", {}),
         )
         self.cloud = self._write(
             "cloud",
@@ -78,11 +93,12 @@ class Sites:
             http=any_port,
             mqtt=any_port,
             sync={
-                "listen": {"port": port},
+                "listen": {"port": self.sync[1]},
                 "cert_file": str(tls.cert),
                 "key_file": str(tls.key),
                 "edges_file": str(edges_file),
             },
+            **more.get("cloud", {}),
         )
 
     def _write(self, role: str, **settings: object) -> Path:
@@ -101,6 +117,7 @@ class Sites:
                 *edgeferry("site", "--settings", str(settings), "--ready-file", str(ready)),
                 stdout=log,
                 stderr=log,
+                preexec_fn=die_with_parent(os.getpid()),
             )
 
         async def started() -> bool:
@@ -109,7 +126,7 @@ class Sites:
 
         try:
             await until(started)
-            yield json.loads(ready.read_text())["http"]
+            yield self.told(settings)["http"]
             process.send_signal(signal.SIGTERM)
             async with asyncio.timeout(DEADLINE_SECONDS):
                 assert await process.wait() == 0
@@ -117,6 +134,11 @@ class Sites:
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+
+    def told(self, settings: Path) -> dict[str, Any]:
+        """What a running site said when it was ready."""
+        told: dict[str, Any] = json.loads(settings.with_suffix(".ready").read_text())
+        return told
 
     async def publish(self, http: str, numbers: Sequence[int]) -> None:
         """Of every device, one value with each number at BASE_TS + number."""
