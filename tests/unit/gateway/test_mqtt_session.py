@@ -119,10 +119,28 @@ def test_what_a_connect_may_not_ask_for() -> None:
             Connect(V5, "c", True, 30, TOKEN, properties={Property.AUTHENTICATION_METHOD: "x"}),
             0x8C,
         ),
+        (
+            Connect(V5, "c", True, 30, TOKEN, properties={Property.AUTHENTICATION_DATA: b"x"}),
+            0x82,
+        ),
     ]
     for packet, code in refused:
         reply = new_session().receive(packet)
         assert (back(reply.data, packet.version).codes, reply.close) == (bytes([code]), True)
+
+
+def test_a_client_that_takes_small_packets_only_is_told_as_much_as_fits() -> None:
+    def told(size: int, client_id: str) -> bytes:
+        small: Properties = {Property.MAXIMUM_PACKET_SIZE: size}
+        session = new_session()
+        reply = session.receive(Connect(V5, client_id, True, 30, TOKEN, properties=small))
+        assert reply.close == (session.device is None)
+        return reply.data
+
+    assert len(back(told(100, "c"), V5).properties) == 6
+    assert told(20, "c") == b"\x20\x03\0\0\0"
+    assert set(back(told(20, ""), V5).properties) == {Property.ASSIGNED_CLIENT_IDENTIFIER}
+    assert told(4, "c") == b""
 
 
 def test_a_will_is_accepted() -> None:

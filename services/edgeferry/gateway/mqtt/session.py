@@ -196,8 +196,14 @@ class Session:
             )
         self.client_id = packet.client_id or self._new_client_id()
         announced = self._announced(packet)
-        if isinstance(size, int) and len(connack(V5, Reason.SUCCESS, announced)) > size:
-            return Reply(b"", close=True)
+        if not _fits(announced, size):  # what it is not told it may ask for, and is refused
+            announced = {
+                name: value
+                for name, value in announced.items()
+                if name == Property.ASSIGNED_CLIENT_IDENTIFIER
+            }
+            if not _fits(announced, size):
+                return Reply(b"", close=True)
         self.keep_alive = packet.keep_alive
         self.device = device
         self.will = packet.will
@@ -286,6 +292,10 @@ class Session:
         if self._short_packets:
             return NO_PROPERTIES
         return {Property.REASON_STRING: text.replace("\0", "")[:_REASON_LENGTH]}
+
+
+def _fits(announced: Properties, size: PropertyValue) -> bool:
+    return not isinstance(size, int) or len(connack(V5, Reason.SUCCESS, announced)) <= size
 
 
 def _keep_seconds(packet: Connect) -> int:
