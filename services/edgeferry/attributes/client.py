@@ -26,7 +26,9 @@ from edgeferry.log.change_codec import encode_change
 from edgeferry.log.topics import site_topic
 
 WAIT_SECONDS: Final = 10.0
+FIRST_POLL_SECONDS: Final = 0.005
 POLL_SECONDS: Final = 0.05
+"""Between looks: half as long again each time, up to this."""
 
 
 class Waiting(Protocol):
@@ -72,12 +74,13 @@ class ByPolling:
         async def wait(seconds: float) -> bool:
             if not seconds:
                 return False
-            end = self._clock.monotonic() + seconds
+            end, pause = self._clock.monotonic() + seconds, FIRST_POLL_SECONDS
             for change in changes:
                 while not await self._is_applied(change):
                     if self._clock.monotonic() >= end:
                         return False
-                    await asyncio.sleep(POLL_SECONDS)
+                    await asyncio.sleep(pause)
+                    pause = min(1.5 * pause, POLL_SECONDS)
             return True
 
         return wait

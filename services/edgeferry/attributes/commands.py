@@ -4,8 +4,10 @@ A command executes once: one that is known is not made again, and its state only
 """
 
 import json
+from dataclasses import replace
 from typing import Any
 
+from edgeferry.attributes.device_calls import Outcomes, asked, for_others, made_here
 from edgeferry.attributes.facts import Consequences, Facts, Here
 from edgeferry.attributes.fanout import MAKER, names
 from edgeferry.core.changes import RPC_RANKS, RpcChange, RpcStatus
@@ -23,28 +25,41 @@ RPC_CALL = "RPC_CALL"
 class Commands:
     """Applies ``RpcChange``s to the store."""
 
-    def __init__(self, *, here: Here, store: RpcStore) -> None:
+    def __init__(self, *, here: Here, store: RpcStore, outcomes: Outcomes) -> None:
         self._here = here
         self._store = store
+        self._outcomes = outcomes
 
     async def apply(self, change: RpcChange, facts: Facts, now_ms: int, out: Consequences) -> None:
         """Raises StoreUnavailable, InvalidPayload."""
-        _document(change.body)
-        rpc = await self._stand(change, now_ms)
-        if rpc is None or rpc.event_id != change.id:
-            return  # a repeat of something older, or news that come too late
+        document = _document(change.body)
+        before = None
         if change.status is RpcStatus.QUEUED:
-            self._deliver(change, facts, out)
+            change = asked(change, document, self._here, now_ms)
+        elif change.status in _MAY_END_A_CALL:
+            before = await self._store.get(change.rpc_id)
+        rpc = await self._stand(change, now_ms)
+        if rpc is None:
+            return
+        request = _document(rpc.request)
+        if rpc.event_id != change.id:  # a repeat of something older, or news that come too late
+            if change.status is RpcStatus.QUEUED and change.origin == self._here.origin:
+                self._outcomes.refuse(change, _document(change.body), request, out)
+            return
+        self._outcomes.tell(before, change, request, rpc.answer, out)
+        if change.status is RpcStatus.QUEUED:
+            self._deliver(replace(change, body=json.dumps(for_others(request))), facts, out)
         elif self._here.edge_id and change.origin == self._here.origin:
-            out.cloud_events.append(self._event(change, facts, self._here.edge_id))
+            if not made_here(request):
+                out.cloud_events.append(self._event(change, facts, self._here.edge_id))
         elif not self._here.edge_id and change.status in _ENDED_HERE:
             for edge_id in facts.edges[:1]:
                 event = self._event(change, facts, edge_id)
                 out.edge_events.append(EdgeEvent(edge_id, event.id, event))
-        request = _document(rpc.request)
         if request.get("persisted", request.get("persistent")) is True:
-            data = json.dumps({**request, "status": change.status, "response": rpc.answer})
-            out.root.append(self._message(change, facts, f"RPC_{change.status}", data, 0))
+            told = {**for_others(request), "status": change.status, "response": rpc.answer}
+            type_ = f"RPC_{change.status}"
+            out.root.append(self._message(change, facts, type_, json.dumps(told), 0))
 
     async def _stand(self, change: RpcChange, now_ms: int) -> Rpc | None:
         """The command after the change; its ``event_id`` is the change's when it counted.
@@ -128,6 +143,9 @@ class Commands:
         )
 
 
+_MAY_END_A_CALL = tuple(
+    status for status, rank in RPC_RANKS.items() if rank >= RPC_RANKS[RpcStatus.DELIVERED]
+)
 _ENDED_HERE = (RpcStatus.DELETED, RpcStatus.EXPIRED)
 """What the Cloud tells an edge that has the command."""
 

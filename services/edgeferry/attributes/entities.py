@@ -331,7 +331,7 @@ def _entity(
         created_time=stands.created_time if stands else change.created_time,
         version=version[0],
         origin=version[1],
-        label=str(body.get("label") or (stands.label if stands else "")),
+        label=str(body["label"] or "") if "label" in body else (stands.label if stands else ""),
         additional_info=json.dumps(info)
         if isinstance(info, dict)
         else (stands.additional_info if stands else "{}"),

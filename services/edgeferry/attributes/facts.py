@@ -36,10 +36,12 @@ class Facts(NamedTuple):
 
 @dataclass(slots=True)
 class Consequences:
-    """What follows from changes, each list in order."""
+    """What follows from changes, each list in order. outcomes: of commands, with the topics of
+    the rule nodes that sent these."""
 
     root: list[RuleMessage] = field(default_factory=list)
     commands: list[RuleMessage] = field(default_factory=list)
+    outcomes: list[tuple[str, RuleMessage]] = field(default_factory=list)
     cloud_events: list[CloudEvent] = field(default_factory=list)
     cloud_events_ts: list[CloudEvent] = field(default_factory=list)
     edge_events: list[EdgeEvent] = field(default_factory=list)

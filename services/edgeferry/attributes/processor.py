@@ -191,6 +191,7 @@ def outgoing(out: Consequences, site: str) -> list[Outgoing]:
     commands = site_topic(site, "device-commands")
     records = [_message(root_topic(site), message) for message in out.root]
     records += [_message(commands, message) for message in out.commands]
+    records += [_message(topic, message) for topic, message in out.outcomes]
     for topic, events in (
         (site_topic(site, "cloud-events"), out.cloud_events),
         (site_topic(site, "cloud-events-ts"), out.cloud_events_ts),
