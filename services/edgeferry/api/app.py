@@ -11,7 +11,16 @@ from edgeferry.api.answers import error_answer
 from edgeferry.api.context import ApiContext
 from edgeferry.api.errors import ApiError, BadTelemetryRequest, ErrorCode
 from edgeferry.api.gate import Gate
-from edgeferry.api.routes import auth, devices, edges, rpc, schemas, telemetry, telemetry_writes
+from edgeferry.api.routes import (
+    auth,
+    devices,
+    edges,
+    profiles,
+    rpc,
+    schemas,
+    telemetry,
+    telemetry_writes,
+)
 from edgeferry.core.changes import NotAppliedYet
 from edgeferry.core.errors import LogUnavailable, RecordTooLarge, StoreUnavailable
 
@@ -40,7 +49,7 @@ def build_api(context: ApiContext) -> FastAPI:
             )
         ],
     )
-    for routes in (auth, telemetry, telemetry_writes, rpc, devices, edges, schemas):
+    for routes in (auth, telemetry, telemetry_writes, rpc, devices, profiles, edges, schemas):
         app.include_router(routes.routes(context))
     _answer_errors(app, context)
     return app

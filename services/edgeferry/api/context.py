@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 from edgeferry.api.auth import Auth
 from edgeferry.core.changes import CLOUD_ORIGIN, Changes
 from edgeferry.core.clock import Clock, Stamps
-from edgeferry.core.record import LogWriter
+from edgeferry.core.record import LogReader, LogWriter
 from edgeferry.core.store import Store
 from edgeferry.core.values import PayloadLimits
 
@@ -26,7 +26,11 @@ class AdmittedEdges(Protocol):
 
     def all(self) -> Sequence[AdmittedEdge]: ...
 
-    def add(self, name: str) -> AdmittedEdge: ...
+    def add(self, name: str, key: str = "", secret: str = "") -> AdmittedEdge:
+        """Key and secret are made where none is given."""
+        ...
+
+    def has_secret(self, key: str, secret: str) -> bool: ...
 
     def remove(self, name: str) -> None: ...
 
@@ -48,7 +52,8 @@ class Writing:
 @dataclass(frozen=True, slots=True)
 class ApiContext:
     """topics: topic name -> record type (``log.topics.TopicSettings``), for the schema
-    registry's subjects. read_token: opens the registry to programs on other machines."""
+    registry's subjects. read_token: opens the registry to programs on other machines. reader:
+    of an Edge's log, whose events for the Cloud are shown."""
 
     store: Store
     auth: Auth
@@ -56,3 +61,4 @@ class ApiContext:
     writing: Writing
     topics: Mapping[str, str] = field(default_factory=dict)
     read_token: str = ""
+    reader: LogReader | None = None

@@ -26,11 +26,11 @@ def event_shown(edge_id: str, tenant_id: str, queued: QueuedEvent) -> dict[str, 
         "type": queued.type,
         "action": queued.action,
         "entityId": queued.entity_id,
-        "body": _body(event) if event is not None else None,
+        "body": body_of(event) if event is not None else None,
     }
 
 
-def _body(event: CloudEvent) -> Any:
+def body_of(event: CloudEvent) -> Any:
     if event.attributes is not None:
         told = event.attributes
         return {"kv": dict(told.values), "scope": told.scope, "ts": told.ts}

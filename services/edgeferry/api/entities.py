@@ -9,15 +9,13 @@ from edgeferry.api.bodies import bad_request
 from edgeferry.api.context import AdmittedEdge, ApiContext
 from edgeferry.api.errors import ApiError, ErrorCode
 from edgeferry.api.pages import NULL_ID, entity_id
+from edgeferry.api.profiles import DEFAULT_PROFILE, profile_id
 from edgeferry.core.changes import Change, EntityAction, EntityChange
-from edgeferry.core.ids import derived_id, new_entity_id
+from edgeferry.core.ids import new_entity_id
 from edgeferry.core.message import EntityType
-from edgeferry.core.store import Credentials, Entity
+from edgeferry.core.store import Entity
 
-DEFAULT_TYPE: Final = "default"
-ACCESS_TOKEN: Final = "ACCESS_TOKEN"
 MOST_CHARACTERS: Final = 255
-_LONGEST_TOKEN: Final = 128
 _UUID_EPOCH_100NS: Final = 0x01B21DD213814000
 
 
@@ -32,10 +30,21 @@ class Entities:
     async def known(self, kind: EntityType, id_: str) -> Entity:
         """Raises ApiError, StoreUnavailable."""
         found = (await self._store.entities([(kind.value, id_)])).get((kind.value, id_))
-        if found is None or found.deleted:
-            text = f"{kind.value.capitalize()} with id [{id_}] is not found"
-            raise ApiError(404, ErrorCode.NOT_FOUND, text)
+        if found is None or found.deleted or found.tenant_id != self._writing.tenant_id:
+            raise _not_found(kind.value, id_)
         return found
+
+    async def check_here(self, type_: str, id_: str) -> None:
+        """Whether its values are this tenant's: of an entity that nobody knows there are none.
+        Raises ApiError, StoreUnavailable."""
+        tenant_id = self._writing.tenant_id
+        if type_ == EntityType.TENANT:
+            here = id_ == tenant_id
+        else:
+            found = (await self._store.entities([(type_, id_)])).get((type_, id_))
+            here = found is None or found.tenant_id == tenant_id
+        if not here:
+            raise _not_found(type_, id_)
 
     def change(
         self,
@@ -63,6 +72,11 @@ class Entities:
         await self._writing.changes.submit(changes)
 
 
+def _not_found(type_: str, id_: str) -> ApiError:
+    text = f"{type_.capitalize()} with id [{id_}] is not found"
+    return ApiError(404, ErrorCode.NOT_FOUND, text)
+
+
 def text_of(body: Mapping[str, Any], name: str, *, wanted: bool = False) -> str:
     """A text of a body, empty where there is none. Raises ApiError."""
     value = body.get(name)
@@ -84,7 +98,7 @@ def saved_body(body: Mapping[str, Any]) -> dict[str, Any]:
         raise bad_request("additionalInfo: an object is wanted")
     return {
         "name": text_of(body, "name", wanted=True),
-        "type": text_of(body, "type") or DEFAULT_TYPE,
+        "type": text_of(body, "type") or DEFAULT_PROFILE,
         "label": text_of(body, "label"),
         "additionalInfo": info or {},
     }
@@ -103,19 +117,16 @@ def id_of(body: Mapping[str, Any], name: str = "id") -> str:
         raise bad_request(f"{name}: a UUID is wanted") from None
 
 
-def access_token(token: str) -> str:
-    """Raises ApiError."""
-    plain = token.isascii() and token.isprintable() and " " not in token and "/" not in token
-    if not plain or not 0 < len(token) <= _LONGEST_TOKEN:
-        raise bad_request(
-            f"an access token has at most {_LONGEST_TOKEN} printable characters without spaces "
-            "and '/'"
-        )
-    return token
-
-
-def token_credentials(token: str) -> dict[str, Any]:
-    return {"credentialsType": ACCESS_TOKEN, "credentialsId": token, "credentialsValue": None}
+def check_version(body: Mapping[str, Any], stands: int) -> None:
+    """A client that changes what it has read long ago is told. Raises ApiError."""
+    given = body.get("version")
+    if given is None:
+        return
+    if type(given) is not int:
+        raise bad_request("version: a whole number is wanted")
+    if given != stands:
+        text = f"version {given} was changed meanwhile, to {stands}: read it again"
+        raise ApiError(409, ErrorCode.VERSION_CONFLICT, text)
 
 
 def device_shown(entity: Entity) -> dict[str, Any]:
@@ -125,12 +136,17 @@ def device_shown(entity: Entity) -> dict[str, Any]:
         "tenantId": entity_id("TENANT", entity.tenant_id),
         "customerId": entity_id("CUSTOMER", NULL_ID),
         "name": entity.name,
-        "type": entity.profile or DEFAULT_TYPE,
+        "type": entity.profile or DEFAULT_PROFILE,
         "label": entity.label or None,
-        "deviceProfileId": None,
+        "deviceProfileId": entity_id(
+            "DEVICE_PROFILE", profile_id(entity.tenant_id, entity.profile)
+        ),
         "firmwareId": None,
         "softwareId": None,
-        "deviceData": None,
+        "deviceData": {
+            "configuration": {"type": "DEFAULT"},
+            "transportConfiguration": {"type": "DEFAULT"},
+        },
         "additionalInfo": json.loads(entity.additional_info),
         "version": entity.version,
     }
@@ -141,20 +157,7 @@ def device_info_shown(entity: Entity) -> dict[str, Any]:
         **device_shown(entity),
         "customerTitle": None,
         "customerIsPublic": False,
-        "deviceProfileName": entity.profile or DEFAULT_TYPE,
-    }
-
-
-def credentials_shown(entity: Entity, credentials: Credentials) -> dict[str, Any]:
-    body = json.loads(credentials.body)
-    return {
-        "id": {"id": derived_id(entity.entity_id, "credentials", 0)},
-        "createdTime": entity.created_time,
-        "deviceId": entity_id("DEVICE", entity.entity_id),
-        "credentialsType": body.get("credentialsType"),
-        "credentialsId": body.get("credentialsId"),
-        "credentialsValue": body.get("credentialsValue"),
-        "version": credentials.version,
+        "deviceProfileName": entity.profile or DEFAULT_PROFILE,
     }
 
 
@@ -168,10 +171,15 @@ def edge_shown(edge: AdmittedEdge, entity: Entity | None, tenant_id: str) -> dic
         "customerId": entity_id("CUSTOMER", NULL_ID),
         "rootRuleChainId": None,
         "name": edge.name,
-        "type": entity.profile if entity and entity.profile else DEFAULT_TYPE,
+        "type": entity.profile if entity and entity.profile else DEFAULT_PROFILE,
         "label": entity.label if entity and entity.label else None,
         "routingKey": edge.key,
         "secret": edge.secret or None,
         "version": entity.version if entity else 0,
         "additionalInfo": json.loads(entity.additional_info) if entity else {},
     }
+
+
+def edge_info_shown(edge: AdmittedEdge, entity: Entity | None, tenant_id: str) -> dict[str, Any]:
+    shown = edge_shown(edge, entity, tenant_id)
+    return {**shown, "customerTitle": None, "customerIsPublic": False}

@@ -17,6 +17,7 @@ class ErrorCode(IntEnum):
     BAD_REQUEST_PARAMS = 31
     NOT_FOUND = 32
     TOO_MANY_REQUESTS = 33
+    VERSION_CONFLICT = 35
     DATABASE = 46
 
 

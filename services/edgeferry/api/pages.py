@@ -1,16 +1,24 @@
 """Pages of lists, as the field shows them: ``{data, totalPages, totalElements, hasNext}``."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from fastapi import Depends, Query
 
 from edgeferry.core.store import EntityOrder
 
-SortName = Literal["createdTime", "name"]
-
-NULL_ID = "13814000-1dd2-11b2-8080-808080808080"
+NULL_ID: Final = "13814000-1dd2-11b2-8080-808080808080"
 """The field's id for "no customer"."""
+
+_BY_TYPE: Final = ("type", "deviceProfileName")
+SortName = Literal["createdTime", "name", "type", "deviceProfileName"]
+Way = Literal["ASC", "DESC"]
+
+WayQuery = Annotated[Way | None, Query(alias="sortOrder")]
+SizeQuery = Annotated[int, Query(alias="pageSize", ge=1, le=1000)]
+NumberQuery = Annotated[int, Query(alias="page", ge=0, le=1_000_000)]
+TextQuery = Annotated[str, Query(alias="textSearch", max_length=255)]
+OptionalSizeQuery = Annotated[int | None, Query(alias="pageSize", ge=1, le=1000)]
 
 
 class Page(NamedTuple):
@@ -25,28 +33,56 @@ class Page(NamedTuple):
 
 
 def _order(
-    by: Annotated[SortName, Query(alias="sortProperty")] = "createdTime",
-    way: Annotated[Literal["ASC", "DESC"] | None, Query(alias="sortOrder")] = None,
+    by: Annotated[SortName, Query(alias="sortProperty")] = "createdTime", way: WayQuery = None
 ) -> EntityOrder:
-    """By name from A on, by time from the newest on, if it is not said."""
-    if by == "name":
-        return EntityOrder.NAME_DOWN if way == "DESC" else EntityOrder.NAME
+    """By name or type from A on, by time from the newest on, if it is not said."""
+    if by == "createdTime":
+        return EntityOrder.OLDEST if way == "ASC" else EntityOrder.NEWEST
+    if by in _BY_TYPE:
+        return EntityOrder.PROFILE_DOWN if way == "DESC" else EntityOrder.PROFILE
+    return EntityOrder.NAME_DOWN if way == "DESC" else EntityOrder.NAME
+
+
+def _order_by_time(
+    by: Annotated[Literal["createdTime"], Query(alias="sortProperty")] = "createdTime",
+    way: WayQuery = None,
+) -> EntityOrder:
     return EntityOrder.OLDEST if way == "ASC" else EntityOrder.NEWEST
 
 
 OrderQuery = Annotated[EntityOrder, Depends(_order)]
+OrderByTimeQuery = Annotated[EntityOrder, Depends(_order_by_time)]
 
 
-def _page(
-    order: OrderQuery,
-    size: Annotated[int, Query(alias="pageSize", ge=1, le=1000)],
-    number: Annotated[int, Query(alias="page", ge=0, le=1_000_000)],
-    text: Annotated[str, Query(alias="textSearch", max_length=255)] = "",
+def _page(order: OrderQuery, size: SizeQuery, number: NumberQuery, text: TextQuery = "") -> Page:
+    return Page(size, number, text, order)
+
+
+def _page_by_time(
+    order: OrderByTimeQuery, size: SizeQuery, number: NumberQuery, text: TextQuery = ""
 ) -> Page:
     return Page(size, number, text, order)
 
 
 PageQuery = Annotated[Page, Depends(_page)]
+PageByTimeQuery = Annotated[Page, Depends(_page_by_time)]
+"""Of what is kept in the order of time."""
+
+
+class Window(NamedTuple):
+    """The part of a list kept newest first that a page shows; ``turned``: from its end."""
+
+    skip: int
+    limit: int
+    turned: bool
+
+
+def window(page: Page, total: int) -> Window:
+    if page.order is not EntityOrder.OLDEST:
+        return Window(page.skip, page.size, False)
+    end = max(0, total - page.skip)
+    begin = max(0, end - page.size)
+    return Window(begin, end - begin, True)
 
 
 def page_of(rows: Sequence[Any], total: int, page: Page) -> dict[str, Any]:

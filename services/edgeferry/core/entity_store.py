@@ -42,12 +42,14 @@ EntityKey = tuple[str, str]
 
 
 class EntityOrder(StrEnum):
-    """By the time of creation, or by name (upper and lower case are one)."""
+    """By the time of creation, by name (upper and lower case are one), or by profile."""
 
     NEWEST = "NEWEST"
     OLDEST = "OLDEST"
     NAME = "NAME"
     NAME_DOWN = "NAME_DOWN"
+    PROFILE = "PROFILE"
+    PROFILE_DOWN = "PROFILE_DOWN"
 
 
 class EntityStore(Protocol):

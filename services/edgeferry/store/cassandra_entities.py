@@ -6,7 +6,7 @@ decides is written last: until it stands the change is made again, with all its 
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from edgeferry.core.clock import MICROS_PER_MS, Clock
 from edgeferry.core.store import Credentials, Entity, EntityKey, EntityOrder
@@ -19,6 +19,7 @@ from edgeferry.store.values import check_row, is_storable, key_bytes
 
 _ENTITY = "entity_type = ? AND entity_id = ?"
 _AT = f"{_ENTITY} AND edge_id = ?"
+_DOWN: Final = (EntityOrder.NEWEST, EntityOrder.NAME_DOWN, EntityOrder.PROFILE_DOWN)
 
 
 class _Named(NamedTuple):
@@ -215,6 +216,8 @@ def _ordered(found: Sequence[_Named], text: str, order: EntityOrder) -> list[_Na
     some = [one for one in found if part in one.name.casefold()]
     if order in (EntityOrder.NAME, EntityOrder.NAME_DOWN):
         some.sort(key=lambda one: (one.name.casefold(), one.entity_id))
+    elif order in (EntityOrder.PROFILE, EntityOrder.PROFILE_DOWN):
+        some.sort(key=lambda one: (one.profile, one.entity_id))
     else:
         some.sort(key=lambda one: (one.created_time, one.entity_id))
-    return some[::-1] if order in (EntityOrder.NEWEST, EntityOrder.NAME_DOWN) else some
+    return some[::-1] if order in _DOWN else some

@@ -61,6 +61,8 @@ _ORDERS: Final[Mapping[EntityOrder, str]] = {
     EntityOrder.OLDEST: "created_time, entity_id",
     EntityOrder.NAME: "folded, entity_id",
     EntityOrder.NAME_DOWN: "folded DESC, entity_id DESC",
+    EntityOrder.PROFILE: "profile, entity_id",
+    EntityOrder.PROFILE_DOWN: "profile DESC, entity_id DESC",
 }
 
 _CREDENTIALS = """

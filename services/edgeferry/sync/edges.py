@@ -15,6 +15,8 @@ from edgeferry.core.ids import new_entity_id, new_secret, new_token
 from edgeferry.sync.recovery import is_edge_id
 
 _NAME_MAX = 255
+_LEAST_GIVEN = 16
+"""Characters of a key or secret that somebody chose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +96,10 @@ class Edges:
             self._read = seen
 
 
-def add_edge(path: Path, name: str) -> tuple[Edge, str]:
+def add_edge(path: Path, name: str, key: str = "", secret: str = "") -> tuple[Edge, str]:
     """Add an edge to the file (made when missing, mode 0600) and return it with its
-    secret, which is kept nowhere. Raises InvalidSettings for a name that is taken, blank or
-    too long."""
+    secret, which is kept nowhere. Key and secret are made where none is given. Raises
+    InvalidSettings for a name or key that is taken, blank or too long, and a short secret."""
     if not (name.strip() and name.isprintable()):
         raise InvalidSettings(f"an edge cannot be named {name[:40]!r}: give it a printable name")
     if len(name) > _NAME_MAX:
@@ -105,14 +107,23 @@ def add_edge(path: Path, name: str) -> tuple[Edge, str]:
             f"an edge cannot be named {name[:40]!r}...: give it a name of at most {_NAME_MAX} "
             "characters"
         )
+    for what, given in (("routing key", key), ("secret", secret)):
+        if given and not (_LEAST_GIVEN <= len(given) <= _NAME_MAX and _is_plain(given)):
+            raise InvalidSettings(
+                f"the {what} of an edge has {_LEAST_GIVEN} to {_NAME_MAX} printable ASCII "
+                "characters without spaces: leave it out to have one made"
+            )
     with _changing(path):
         listed = _load(path) if path.exists() else _Listed(bytes.fromhex(new_secret()))
+        if key in listed.revoked or any(edge.key == key for edge in listed.edges):
+            raise InvalidSettings("an edge has or had this routing key: choose another")
         if any(edge.name == name for edge in listed.edges):
             raise InvalidSettings(
                 f"{path}: an edge named {name!r} is there already: choose another"
             )
-        secret = new_secret()
-        edge = Edge(new_entity_id(), name, new_token(), _secret_hash(listed.hash_key, secret))
+        secret = secret or new_secret()
+        secret_hash = _secret_hash(listed.hash_key, secret)
+        edge = Edge(new_entity_id(), name, key or new_token(), secret_hash)
         _write(path, replace(listed, edges=[*listed.edges, edge]))
     return edge, secret
 
@@ -138,6 +149,10 @@ def remove_edge(path: Path, name: str) -> Edge:
         edges = [each for each in listed.edges if each is not edge]
         _write(path, replace(listed, edges=edges, revoked={**listed.revoked, edge.key: edge.name}))
     return edge
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isprintable() and " " not in text
 
 
 def _found(path: Path, name: str) -> tuple[_Listed, Edge]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeferry.api.context import AdmittedEdge
-from edgeferry.sync.edges import Edges, add_edge, remove_edge
+from edgeferry.sync.edges import Edges, NotAdmitted, add_edge, remove_edge
 
 
 class ListedEdges:
@@ -17,9 +17,16 @@ class ListedEdges:
     def all(self) -> Sequence[AdmittedEdge]:
         return [AdmittedEdge(edge.id, edge.name, edge.key) for edge in self._edges.all()]
 
-    def add(self, name: str) -> AdmittedEdge:
-        edge, secret = add_edge(self._file, name)
+    def add(self, name: str, key: str = "", secret: str = "") -> AdmittedEdge:
+        edge, secret = add_edge(self._file, name, key, secret)
         return AdmittedEdge(edge.id, edge.name, edge.key, secret)
+
+    def has_secret(self, key: str, secret: str) -> bool:
+        try:
+            self._edges.admit(key, secret)
+        except NotAdmitted:
+            return False
+        return True
 
     def remove(self, name: str) -> None:
         remove_edge(self._file, name)

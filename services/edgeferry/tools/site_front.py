@@ -192,6 +192,7 @@ def _api_context(shared: Shared) -> ApiContext:
         ),
         topics={topic.name: topic.value for topic in wanted_topics(settings)},
         read_token=settings.api.read_token.get_secret_value(),
+        reader=shared.log.reader if settings.role == "edge" else None,
     )
 
 

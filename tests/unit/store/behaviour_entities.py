@@ -87,13 +87,21 @@ class EntityBehaviour:
     @pytest.mark.asyncio
     async def test_pages_come_in_every_order(self, bench: Bench) -> None:
         store, tenant = bench.store.entities, new_entity_id()
-        made = [entity(tenant, name, T + i) for i, name in enumerate(["b", "C", "a", "Ä"])]
+        made = [
+            entity(tenant, name, T + i)._replace(profile="yyxz"[i])
+            for i, name in enumerate(["b", "C", "a", "Ä"])
+        ]
+        made[0], made[1] = sorted(made[:2], key=lambda one: one.entity_id)
+        made = [one._replace(name=name) for one, name in zip(made, "bCaÄ", strict=True)]
+        made = [one._replace(created_time=T + i) for i, one in enumerate(made)]
         await store.save_entities(made)
         for order, names in {
             EntityOrder.NEWEST: ["Ä", "a", "C", "b"],
             EntityOrder.OLDEST: ["b", "C", "a", "Ä"],
             EntityOrder.NAME: ["a", "b", "C", "Ä"],
             EntityOrder.NAME_DOWN: ["Ä", "C", "b", "a"],
+            EntityOrder.PROFILE: ["a", "b", "C", "Ä"],
+            EntityOrder.PROFILE_DOWN: ["Ä", "C", "b", "a"],
         }.items():
             whole, total = await store.page(tenant, DEVICE, 10, 0, order=order)
             assert ([one.name for one in whole], total) == (names, 4)

@@ -10,7 +10,8 @@ from edgeferry.api.accounts import Account
 from edgeferry.api.answers import json_answer
 from edgeferry.api.context import ApiContext
 from edgeferry.api.pages import NULL_ID
-from edgeferry.api.routes.documented import TOKEN_WANTED
+from edgeferry.api.routes.documented import ERRORS, LOGIN_ERRORS, TOKEN_WANTED
+from edgeferry.api.shapes import User
 from edgeferry.api.tokens import TokenPair
 
 
@@ -34,22 +35,22 @@ class TokenAnswer(BaseModel):
 def routes(context: ApiContext) -> APIRouter:
     router = APIRouter(prefix="/api/auth", tags=["auth"])
 
-    @router.post("/login", response_model=TokenAnswer)
+    @router.post("/login", response_model=TokenAnswer, responses=LOGIN_ERRORS)
     async def login(request: Request, body: LoginRequest) -> Response:
         address = request.client.host if request.client else ""
         return _tokens(await context.auth.login(body.username, body.password, address))
 
-    @router.post("/token", response_model=TokenAnswer)
+    @router.post("/token", response_model=TokenAnswer, responses=LOGIN_ERRORS)
     async def refresh(body: RefreshRequest) -> Response:
         return _tokens(context.auth.refresh(body.refreshToken))
 
-    @router.post("/logout", dependencies=TOKEN_WANTED, response_class=Response)
+    @router.post("/logout", dependencies=TOKEN_WANTED, responses=ERRORS, response_class=Response)
     async def logout(request: Request) -> Response:
         """All tokens of the user end, whoever holds them."""
         context.auth.logout(request.state.account)
         return Response()
 
-    @router.get("/user", dependencies=TOKEN_WANTED)
+    @router.get("/user", dependencies=TOKEN_WANTED, responses=ERRORS, response_model=User)
     async def user(request: Request) -> Response:
         return json_answer(_user(request.state.account))
 

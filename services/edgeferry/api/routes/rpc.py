@@ -9,12 +9,21 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
+from edgeferry.api import shapes
 from edgeferry.api.answers import json_answer
 from edgeferry.api.bodies import bad_request, json_object
 from edgeferry.api.context import ApiContext
+from edgeferry.api.entities import Entities
 from edgeferry.api.errors import ApiError, ErrorCode
-from edgeferry.api.pages import PageQuery, entity_id, page_of
-from edgeferry.api.routes.documented import TOKEN_WANTED
+from edgeferry.api.pages import Page, PageByTimeQuery, entity_id, page_of, window
+from edgeferry.api.routes.documented import (
+    COMMAND,
+    ERRORS,
+    TOKEN_WANTED,
+    ErrorBody,
+    Responses,
+    takes,
+)
 from edgeferry.core.changes import RPC_OPEN, RPC_RANKS, RpcChange, RpcStatus
 from edgeferry.core.ids import new_entity_id
 from edgeferry.core.message import EntityType
@@ -37,13 +46,14 @@ class _Version(NamedTuple):
 
     prefix: str
     timed_out: int
+    not_connected: int
 
 
-_VERSIONS = (_Version("/api/rpc", 504), _Version("/api/plugins/rpc", 408))
+_VERSIONS = (_Version("/api/rpc", 504, 504), _Version("/api/plugins/rpc", 408, 409))
 
 
 def routes(context: ApiContext) -> APIRouter:
-    router = APIRouter(tags=["rpc"], dependencies=TOKEN_WANTED)
+    router = APIRouter(tags=["rpc"], dependencies=TOKEN_WANTED, responses=ERRORS)
     for version in _VERSIONS:
         for oneway in (True, False):
             _add_call(router, context, version, oneway)
@@ -58,6 +68,8 @@ def _add_call(router: APIRouter, context: ApiContext, version: _Version, oneway:
         f"{version.prefix}/{name}/{{deviceId}}",
         name=f"{name} {version.prefix}",
         operation_id=f"{name}{version.timed_out}",
+        responses=_call_answers(version),
+        openapi_extra=takes(COMMAND),
     )
     async def call(request: Request, device: DevicePath) -> Response:
         """The device's answer; nothing of a one-way command; its rpcId when it is
@@ -66,10 +78,18 @@ def _add_call(router: APIRouter, context: ApiContext, version: _Version, oneway:
         return await _Calls(context).call(str(device), _wanted(body, oneway), version)
 
 
+def _call_answers(version: _Version) -> Responses:
+    return {
+        200: {"description": "The answer of the device, if any"},
+        version.timed_out: {"description": "No answer in time", "model": ErrorBody},
+        version.not_connected: {"description": "Not connected, or no answer", "model": ErrorBody},
+    }
+
+
 def _add_persistent(router: APIRouter, context: ApiContext) -> None:
     calls = _Calls(context)
 
-    @router.get("/api/rpc/persistent/{rpcId}")
+    @router.get("/api/rpc/persistent/{rpcId}", response_model=shapes.Rpc)
     async def get_rpc(rpc_id: RpcPath) -> Response:
         return json_answer_text(await calls.get(str(rpc_id)))
 
@@ -78,16 +98,14 @@ def _add_persistent(router: APIRouter, context: ApiContext) -> None:
         await calls.end(await calls.known(str(rpc_id)), RpcStatus.DELETED)
         return Response()
 
-    @router.get("/api/rpc/persistent/device/{deviceId}")
+    @router.get("/api/rpc/persistent/device/{deviceId}", response_model=shapes.Page[shapes.Rpc])
     async def rpcs_of_device(
         device: DevicePath,
-        page: PageQuery,
+        page: PageByTimeQuery,
         status: Annotated[StatusName | None, Query(alias="rpcStatus")] = None,
     ) -> Response:
-        await calls.check_device(str(device))
         wanted = RpcStatus(status) if status else None
-        found, total = await context.store.rpcs.page(str(device), wanted, page.size, page.skip)
-        return json_answer_text(page_of([_shown(rpc) for rpc in found], total, page))
+        return json_answer_text(await calls.page(str(device), wanted, page))
 
 
 class _Wanted(NamedTuple):
@@ -132,9 +150,10 @@ class _Calls:
     def __init__(self, context: ApiContext) -> None:
         self._context = context
         self._rpcs = context.store.rpcs
+        self._entities = Entities(context)
 
     async def call(self, device_id: str, wanted: _Wanted, version: _Version) -> Response:
-        await self.check_device(device_id)
+        await self._entities.known(EntityType.DEVICE, device_id)
         now_ms, rpc_id = self._context.clock.now_ms(), new_entity_id()
         expires_ms = wanted.expires_ms or now_ms + wanted.timeout_ms
         request = {
@@ -150,19 +169,37 @@ class _Calls:
         await self._context.writing.changes.submit([queued])
         if wanted.persistent:
             return json_answer({"rpcId": rpc_id})
-        seconds = max(0, min(wanted.timeout_ms, expires_ms - now_ms)) / 1000
+        left_ms = expires_ms - self._context.clock.now_ms()
+        seconds = max(0, min(wanted.timeout_ms, left_ms)) / 1000
         reached = RpcStatus.DELIVERED if wanted.oneway else RpcStatus.TIMEOUT
         rpc = await self._reached(rpc_id, RPC_RANKS[reached], seconds)
         if rpc is None:
-            error = json.dumps({"error": "the device did not answer in time"})
-            await self._end(rpc_id, device_id, RpcStatus.EXPIRED, error)
-            raise ApiError(version.timed_out, ErrorCode.GENERAL, "Timeout: no answer in time")
+            raise await self._timed_out(rpc_id, device_id, version)
         if rpc.status in (RpcStatus.DELIVERED, RpcStatus.SUCCESSFUL):
             text = "" if wanted.oneway else rpc.answer
             return Response(text, media_type="application/json" if text else None)
         raise ApiError(
             version.timed_out, ErrorCode.GENERAL, f"The command ended as {rpc.status}: {rpc.answer}"
         )
+
+    async def _timed_out(self, rpc_id: str, device_id: str, version: _Version) -> ApiError:
+        """What never left the queue has met no connection of the device."""
+        rpc = await self._rpcs.get(rpc_id)
+        error = json.dumps({"error": "the device did not answer in time"})
+        await self._end(rpc_id, device_id, RpcStatus.EXPIRED, error)
+        if rpc is not None and rpc.status is RpcStatus.QUEUED:
+            text = "No active connection to the device"
+            return ApiError(version.not_connected, ErrorCode.GENERAL, text)
+        return ApiError(version.timed_out, ErrorCode.GENERAL, "Timeout: no answer in time")
+
+    async def page(self, device_id: str, status: RpcStatus | None, page: Page) -> dict[str, Any]:
+        """Raises ApiError."""
+        await self._entities.known(EntityType.DEVICE, device_id)
+        _, total = await self._rpcs.page(device_id, status, 1, 0)
+        part = window(page, total)
+        some, _ = await self._rpcs.page(device_id, status, part.limit, part.skip)
+        found = some[::-1] if part.turned else some
+        return page_of([_shown(rpc) for rpc in found], total, page)
 
     async def _reached(self, rpc_id: str, rank: int, seconds: float) -> Rpc | None:
         clock = self._context.clock
@@ -186,7 +223,8 @@ class _Calls:
 
     async def known(self, rpc_id: str) -> Rpc:
         rpc = await self._rpcs.get(rpc_id)
-        if rpc is None or rpc.status is RpcStatus.DELETED:
+        elsewhere = rpc is not None and rpc.tenant_id != self._context.writing.tenant_id
+        if rpc is None or elsewhere or rpc.status is RpcStatus.DELETED:
             raise ApiError(404, ErrorCode.NOT_FOUND, f"RPC with id [{rpc_id}] is not found")
         return rpc
 
@@ -196,13 +234,6 @@ class _Calls:
     async def _end(self, rpc_id: str, device_id: str, status: RpcStatus, body: str) -> None:
         change = self._change(rpc_id, device_id, status, body)
         await self._context.writing.changes.submit([change])
-
-    async def check_device(self, device_id: str) -> None:
-        """Raises ApiError."""
-        key = (EntityType.DEVICE.value, device_id)
-        device = (await self._context.store.entities.entities([key])).get(key)
-        if device is None or device.deleted:
-            raise ApiError(404, ErrorCode.NOT_FOUND, f"Device with id [{device_id}] is not found")
 
     def _change(self, rpc_id: str, device_id: str, status: RpcStatus, body: str) -> RpcChange:
         writing = self._context.writing
@@ -225,6 +256,7 @@ def json_answer_text(content: Any) -> Response:
 
 def _shown(rpc: Rpc) -> dict[str, Any]:
     request = json.loads(rpc.request or "{}")
+    answer = rpc.answer if rpc.status is not RpcStatus.SENT else ""  # that is the attempt
     return {
         "id": entity_id("RPC", rpc.rpc_id),
         "createdTime": rpc.created_time,
@@ -236,7 +268,7 @@ def _shown(rpc: Rpc) -> dict[str, Any]:
             "oneway": request.get("oneway") is True,
             "retries": request.get("retries"),
         },
-        "response": json.loads(rpc.answer) if rpc.answer else None,
+        "response": json.loads(answer) if answer else None,
         "status": rpc.status.value,
         "additionalInfo": request.get("additionalInfo"),
     }

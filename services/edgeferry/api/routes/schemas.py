@@ -2,11 +2,12 @@
 our topics (contracts, section 1). Subjects are ``<topic>-value``."""
 
 from fastapi import APIRouter
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from edgeferry.api.answers import json_answer
 from edgeferry.api.context import ApiContext
-from edgeferry.api.routes.documented import TOKEN_WANTED
+from edgeferry.api.routes.documented import REGISTRY_ERRORS, TOKEN_WANTED
 from edgeferry.log.schemas import RegisteredSchema, registered_schemas
 
 _SUFFIX = "-value"
@@ -15,29 +16,41 @@ _VERSION_NOT_FOUND = 40402
 _SCHEMA_NOT_FOUND = 40403
 
 
+class SchemaText(BaseModel):
+    schema_: str = Field(alias="schema")
+
+
+class SubjectVersion(SchemaText):
+    subject: str
+    version: int
+    id: int
+
+
 def routes(context: ApiContext) -> APIRouter:
-    router = APIRouter(tags=["schema registry"], dependencies=TOKEN_WANTED)
+    router = APIRouter(
+        tags=["schema registry"], dependencies=TOKEN_WANTED, responses=REGISTRY_ERRORS
+    )
     subjects = {f"{topic}{_SUFFIX}": record for topic, record in context.topics.items()}
 
-    @router.get("/schemas/ids/{schema_id}")
+    @router.get("/schemas/ids/{schema_id}", response_model=SchemaText)
     async def by_id(schema_id: int) -> Response:
         schema = registered_schemas().get(schema_id)
         if schema is None:
             return _error(_SCHEMA_NOT_FOUND, "Schema not found")
         return json_answer({"schema": schema.text})
 
-    @router.get("/subjects")
+    @router.get("/subjects", response_model=list[str])
     async def all_subjects() -> Response:
         return json_answer(sorted(subjects))
 
-    @router.get("/subjects/{subject}/versions")
+    @router.get("/subjects/{subject}/versions", response_model=list[int])
     async def versions(subject: str) -> Response:
         schemas = _versions(subjects, subject)
         if not schemas:
             return _error(_SUBJECT_NOT_FOUND, f"Subject {subject!r} not found")
         return json_answer(sorted(schemas))
 
-    @router.get("/subjects/{subject}/versions/{version}")
+    @router.get("/subjects/{subject}/versions/{version}", response_model=SubjectVersion)
     async def by_version(subject: str, version: str) -> Response:
         schemas = _versions(subjects, subject)
         if not schemas:

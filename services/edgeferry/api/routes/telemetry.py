@@ -1,5 +1,4 @@
-"""Time series and attributes: reading, and deleting of time series (semantics of the field,
-sections 5.3, 5.4 and 7.4)."""
+"""Time series and attributes: reading (semantics of the field, sections 5.3 and 7.4)."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -12,11 +11,10 @@ from starlette.responses import Response
 
 from edgeferry.api.answers import json_answer
 from edgeferry.api.context import ApiContext
+from edgeferry.api.entities import Entities
 from edgeferry.api.errors import BadTelemetryRequest
 from edgeferry.api.routes.documented import TELEMETRY_ERRORS, TOKEN_WANTED
 from edgeferry.api.routes.telemetry_parameters import (
-    DeleteQuery,
-    DeleteRange,
     Entity,
     EntityPath,
     KeysQuery,
@@ -25,10 +23,7 @@ from edgeferry.api.routes.telemetry_parameters import (
     WantedKeysQuery,
     WantedRangeQuery,
 )
-from edgeferry.core.clock import MICROS_PER_MS
-from edgeferry.core.errors import Unstorable
 from edgeferry.core.kv import AttributeEntry, Scope, TsEntry, Value
-from edgeferry.core.store import TimeseriesDelete
 
 PREFIX = "/api/plugins/telemetry"
 
@@ -59,15 +54,6 @@ def routes(context: ApiContext) -> APIRouter:
     )
     _add_keys(router, context)
     _add_values(router, context)
-
-    @router.delete("/timeseries/delete", response_class=Response)
-    async def delete_timeseries(
-        entity: EntityPath, keys: WantedKeysQuery, wanted: DeleteQuery
-    ) -> Response:
-        """Everything stored in the range goes, and what is written late into it stays away."""
-        await _delete(context, entity, keys, wanted)
-        return Response()
-
     return router
 
 
@@ -77,7 +63,7 @@ def _add_keys(router: APIRouter, context: ApiContext) -> None:
     @router.get("/keys/timeseries", response_model=list[str])
     async def timeseries_keys(entity: EntityPath) -> Response:
         """Keys that have a latest value."""
-        return json_answer(list(await context.store.timeseries.keys(*entity)))
+        return json_answer(await reads.timeseries_keys(entity))
 
     @router.get("/keys/attributes", response_model=list[str])
     async def attribute_keys(entity: EntityPath) -> Response:
@@ -120,37 +106,21 @@ def _add_values(router: APIRouter, context: ApiContext) -> None:
         return json_answer(_attribute_values(await reads.attributes(entity, (scope,), keys)))
 
 
-async def _delete(
-    context: ApiContext, entity: Entity, keys: Sequence[str], wanted: DeleteRange
-) -> None:
-    now = context.clock.now_ms()
-    start, end = wanted.bounds or (0, now)
-    delete = TimeseriesDelete(
-        entity_type=entity.type,
-        entity_id=entity.id,
-        keys=keys,
-        start_ts=start,
-        end_ts=end,
-        stamp=(now + 1) * MICROS_PER_MS - 1,  # not below any other of this millisecond
-        delete_latest=wanted.latest,
-        rewrite_latest=wanted.rewrite,
-        all_stored=True,
-    )
-    try:
-        await context.store.timeseries.delete(delete)
-    except Unstorable as error:
-        raise BadTelemetryRequest(f"nothing can be stored under this name: {error}") from None
-
-
 class _Reads:
     def __init__(self, context: ApiContext) -> None:
         self._store = context.store
         self._clock = context.clock
+        self._entities = Entities(context)
+
+    async def timeseries_keys(self, entity: Entity) -> list[str]:
+        await self._entities.check_here(*entity)
+        return list(await self._store.timeseries.keys(*entity))
 
     async def latest(
         self, entity: Entity, keys: list[str] | None, strict: bool
     ) -> dict[str, list[dict[str, Any]]]:
         """A key without a value comes back as null, now."""
+        await self._entities.check_here(*entity)
         entries = await self._store.timeseries.latest(*entity, keys)
         found = {entry.key: [_point(entry, strict)] for entry in entries}
         if keys is None:
@@ -163,6 +133,7 @@ class _Reads:
     ) -> dict[str, list[dict[str, Any]]]:
         """A key without a value in the range is left out."""
         wanted.check_size(keys)
+        await self._entities.check_here(*entity)
         turns = asyncio.Semaphore(_QUERIES_AT_ONCE)
 
         async def one(key: str) -> Sequence[TsEntry]:
@@ -188,6 +159,7 @@ class _Reads:
     async def attributes(
         self, entity: Entity, scopes: Iterable[Scope], keys: list[str] | None
     ) -> list[AttributeEntry]:
+        await self._entities.check_here(*entity)
         return [
             entry
             for scope in scopes

@@ -44,24 +44,32 @@ def _entity(
 EntityPath = Annotated[Entity, Depends(_entity)]
 
 
+KeyQuery = Annotated[
+    list[str] | None, Query(alias="key", description="one key; any number of times, beside keys")
+]
+
+
 def _keys(
     keys: Annotated[str | None, Query(description="comma-separated; all when left out")] = None,
+    more: KeyQuery = None,
 ) -> list[str] | None:
     """Each once, in the order asked for; None: all."""
-    return _split(keys) or None if keys else None
+    return _split(keys, more) or None
 
 
 def _wanted_keys(
-    keys: Annotated[str, Query(description="comma-separated, at least one")],
+    keys: Annotated[str | None, Query(description="comma-separated")] = None,
+    more: KeyQuery = None,
 ) -> list[str]:
-    found = _split(keys)
+    found = _split(keys, more)
     if not found:
         raise BadTelemetryRequest("keys: name at least one key")
     return found
 
 
-def _split(keys: str) -> list[str]:
-    found = list(dict.fromkeys(key for key in keys.split(",") if key))
+def _split(keys: str | None, more: list[str] | None) -> list[str]:
+    named = [*(keys or "").split(","), *(more or ())]
+    found = list(dict.fromkeys(key for key in named if key))
     if len(found) > MAX_KEYS:
         raise BadTelemetryRequest(f"keys: {len(found)} of them, at most {MAX_KEYS} at a time")
     return found
