@@ -21,7 +21,7 @@ ALLOWED = {
     "grpc": ("sync/*",),
     "mode": ("streams/*",),
     "rich": ("tools/*",),
-    "sqlite3": ("log/*", "store/*"),
+    "sqlite3": ("files/*", "log/*", "store/*"),
 }
 
 

@@ -11,10 +11,12 @@ from typing import Literal
 from edgeferry.core.clock import Clock
 from edgeferry.core.errors import EdgeferryError, LogUnavailable, OffsetOutOfRange
 from edgeferry.core.record import Outgoing, PartitionEnds, Record, Span
+from edgeferry.files.lock import FileLock
+from edgeferry.files.sqlite import closed_on_error, told
 from edgeferry.log.limits import MAX_RECORD_BYTES
 from edgeferry.log.separate_writer import SeparateWriter
 from edgeferry.log.sqlite_append import Preparation
-from edgeferry.log.sqlite_file import FileLock, meaning_of, open_as_owner, open_beside
+from edgeferry.log.sqlite_file import hold, meaning_of, open_as_owner, open_beside
 from edgeferry.log.sqlite_reader import SqliteLogReader
 from edgeferry.log.sqlite_records import HeadersCodec
 from edgeferry.log.sqlite_state import At, Bounds, State
@@ -106,17 +108,11 @@ class SqliteLog(SqliteTopics):
 
     def _open_file(self) -> sqlite3.Connection:
         if self._owner:
-            self._lock.acquire()
+            hold(self._lock)
         try:
             connection = (open_as_owner if self._owner else open_beside)(self._path)
-            try:
+            with told(meaning_of, self._path), closed_on_error(connection):
                 self._reader.open()
-            except BaseException:
-                connection.close()
-                raise
-        except sqlite3.Error as error:
-            self._lock.release()
-            raise meaning_of(error, self._path) from error
         except BaseException:
             self._lock.release()
             raise

@@ -1,26 +1,25 @@
-"""The SQLite log's file: opening, format, lock, damage, and what its errors mean."""
+"""The SQLite log's file: opening, format, damage, whose it is, and what its errors mean."""
 
 import errno
-import fcntl
 import os
 import sqlite3
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 from edgeferry.core.errors import EdgeferryError, LogUnavailable, LogUnusable
+from edgeferry.files import sqlite
+from edgeferry.files.lock import FileHeld, FileLock
 
 FORMAT = 1
 APPLICATION_ID = 0x6564666C  # "edfl"
-OLDEST_SQLITE = (3, 38, 0)
 
-CHECKED_BYTES = 16 * 1024 * 1024
-"""A file up to this size is examined at every start (some 50 ms)."""
-CHECKED_BYTES_AFTER_A_KILL = 128 * 1024 * 1024
-"""Some 0.4 s, more on a slow disk."""
-
-_BUSY_SECONDS = 5.0
-_CHECKPOINT_PAGES = 2_000
-_JOURNAL_BYTES = 32 * 1024 * 1024
+_OPENING = sqlite.Opening(
+    makes=False,
+    checkpoint_pages=2_000,
+    journal_bytes=32 * 1024 * 1024,
+    cached_statements=512,
+)
+connect, connect_to_read = _OPENING.connect, _OPENING.connect_to_read
 _PAGE_BYTES = 4096
 _MAGIC = b"SQLite format 3\0"
 _APPLICATION_ID_AT = 68
@@ -59,7 +58,7 @@ def meaning_of(error: sqlite3.Error, path: Path) -> EdgeferryError:
         )
     if code == sqlite3.SQLITE_BUSY:
         return LogUnavailable(
-            f"{path}: another process has been writing for {_BUSY_SECONDS:.0f} s: is a tool "
+            f"{path}: another process has been writing for {sqlite.BUSY_SECONDS:.0f} s: is a tool "
             "hanging? It goes on by itself once that one ends"
         )
     if code in _FORBIDDEN:
@@ -73,40 +72,18 @@ def meaning_of(error: sqlite3.Error, path: Path) -> EdgeferryError:
     )
 
 
-class FileLock:
-    """One owner per file: an advisory lock that ends with the process, and whose it is."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._descriptor: int | None = None
-
-    def acquire(self) -> None:
-        """Raises LogUnusable when another process holds it or the folder is no place
-        to write."""
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise _no_place(self._path.parent, error) from None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.read(descriptor, 32).decode(errors="replace").strip()
-            os.close(descriptor)
-            raise LogUnusable(
-                f"{self._path.parent} is in use by "
-                f"{f'process {holder}' if holder else 'another process'}: stop it, "
-                "or give this one its own data folder"
-            ) from None
-        self._descriptor = descriptor
-        with suppress(OSError):  # a full disk: the lock holds all the same
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, b"%d\n" % os.getpid())
-
-    def release(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+def hold(lock: FileLock) -> None:
+    """Raises LogUnusable when another process holds it or the folder is no place to write."""
+    folder = lock.path.parent
+    try:
+        lock.acquire()
+    except FileHeld as held:
+        holder = f"process {held.holder}" if held.holder else "another process"
+        raise LogUnusable(
+            f"{folder} is in use by {holder}: stop it, or give this one its own data folder"
+        ) from None
+    except OSError as error:
+        raise _no_place(folder, error) from None
 
 
 def open_as_owner(path: Path) -> sqlite3.Connection:
@@ -114,29 +91,22 @@ def open_as_owner(path: Path) -> sqlite3.Connection:
 
     Raises LogUnusable (damaged, foreign, older or newer file, SQLite too old, no right to
     write), LogUnavailable."""
-    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+    if sqlite.is_too_old():
         raise LogUnusable(
             f"SQLite {sqlite3.sqlite_version} is too old: 3.38 or newer is needed; "
             "install a newer Python"
         )
-    journal = path.with_name(f"{path.name}-wal")
-    try:
-        if not path.exists():
-            _make(path, journal)
-        killed = journal.exists()
-    except OSError as error:
-        raise _no_place(path.parent, error) from None
-    except sqlite3.Error as error:
-        raise _at_start(error, path) from error
-    connection = _open(path)
-    try:
-        _check_damage(connection, path, killed)
-    except sqlite3.Error as error:
-        connection.close()
-        raise _at_start(error, path) from error
-    except BaseException:
-        connection.close()
-        raise
+    journal = sqlite.journal_of(path)
+    with sqlite.told(_at_start, path):
+        try:
+            if not path.exists():
+                _make(path, journal)
+            killed = journal.exists()
+        except OSError as error:
+            raise _no_place(path.parent, error) from None
+        connection = _open(path)
+        with sqlite.closed_on_error(connection):
+            _check_damage(connection, path, killed)
     return connection
 
 
@@ -144,11 +114,12 @@ def open_beside(path: Path) -> sqlite3.Connection:
     """For a process beside the owner. Raises LogUnusable, LogUnavailable."""
     if not path.exists():
         raise LogUnusable(f"there is no log yet ({path}): start the site first")
-    return _open(path)
+    with sqlite.told(_at_start, path):
+        return _open(path)
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    """Of our format."""
+    """Of our format. Raises LogUnusable, sqlite3.Error."""
     try:
         _check_header(path)
         connection = connect(path)
@@ -156,37 +127,8 @@ def _open(path: Path) -> sqlite3.Connection:
         raise LogUnusable(
             f"cannot read {path} ({error.strerror}): change its permissions"
         ) from None
-    except sqlite3.Error as error:
-        raise _at_start(error, path) from error
-    try:
+    with sqlite.closed_on_error(connection):
         _check_format(connection, path)
-    except sqlite3.Error as error:
-        connection.close()
-        raise _at_start(error, path) from error
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    """Of an existing file. Raises sqlite3.Error."""
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=rw",
-        uri=True,
-        timeout=_BUSY_SECONDS,
-        isolation_level=None,
-        check_same_thread=False,
-        cached_statements=512,
-    )
-    try:
-        connection.execute("PRAGMA journal_mode = WAL").fetchall()
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}").fetchall()
-        connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES}").fetchall()
-    except sqlite3.Error:
-        connection.close()
-        raise
     return connection
 
 
@@ -245,13 +187,11 @@ def _check_damage(connection: sqlite3.Connection, path: Path, killed: bool) -> N
     _, frames, moved = connection.execute("PRAGMA wal_checkpoint").fetchone()
     (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
-    size = path.stat().st_size
-    if frames == moved and size < pages * page_bytes:
-        raise damaged(path, f"{pages * page_bytes - size} bytes are missing at its end")
-    if size <= (CHECKED_BYTES_AFTER_A_KILL if killed else CHECKED_BYTES):
-        found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
-        if found != "ok":
-            raise damaged(path, found.replace("\n", " "))
+    missing = pages * page_bytes - path.stat().st_size
+    if frames == moved and missing > 0:
+        raise damaged(path, f"{missing} bytes are missing at its end")
+    if found := sqlite.found_damage(connection, path, killed=killed):
+        raise damaged(path, found)
 
 
 def damaged(path: Path, what: str) -> LogUnusable:

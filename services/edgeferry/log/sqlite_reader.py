@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from edgeferry.core.errors import LogUnavailable
 from edgeferry.core.record import Record
-from edgeferry.log.sqlite_file import connect, damaged, meaning_of
+from edgeferry.log.sqlite_file import connect_to_read, damaged, meaning_of
 from edgeferry.log.sqlite_records import HeadersCodec, select_records
 from edgeferry.log.sqlite_state import At, Bounds, State, load_state
 
@@ -30,8 +30,8 @@ class SqliteLogReader:
 
     def open(self) -> None:
         """Raises sqlite3.Error."""
-        self._near = _connect(self._path)
-        self._far = _connect(self._path)
+        self._near = connect_to_read(self._path)
+        self._far = connect_to_read(self._path)
         self._version = None
 
     def close(self) -> None:
@@ -146,13 +146,3 @@ def _start_in_file(connection: sqlite3.Connection, bounds: Bounds) -> int:
         "SELECT start FROM partitions WHERE topic = ? AND partition = ?", bounds.place
     ).fetchone()
     return int(row[0]) if row else bounds.end
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = connect(path)
-    try:
-        connection.execute("PRAGMA query_only = ON")
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection

@@ -1,19 +1,20 @@
 """The store on SQLite: an Edge's own, and the Cloud's on a laptop."""
 
 import asyncio
-import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgeferry.core.clock import Clock
 from edgeferry.core.store import Position
+from edgeferry.files.lock import FileLock
+from edgeferry.files.sqlite import told
 from edgeferry.store.metrics import StoreMetrics
 from edgeferry.store.seal import KEY_FILE, Seal
 from edgeferry.store.sqlite_attributes import SqliteAttributes
 from edgeferry.store.sqlite_deletes import SqliteDeletes
 from edgeferry.store.sqlite_edge_events import SqliteEdgeEvents
 from edgeferry.store.sqlite_entities import SqliteEntities
-from edgeferry.store.sqlite_file import FileLock, check_readable, meaning_of
+from edgeferry.store.sqlite_file import check_readable, hold, meaning_of, open_for_writing
 from edgeferry.store.sqlite_ids import SqliteIds
 from edgeferry.store.sqlite_reader import SqliteReader
 from edgeferry.store.sqlite_rpcs import SqliteRpcs
@@ -101,7 +102,7 @@ class SqliteStore:
         self.rpcs = SqliteRpcs(writer=self._writer, reader=self._reader)
 
     async def start(self) -> None:
-        await asyncio.to_thread(self._open)
+        await asyncio.to_thread(self._open, asyncio.get_running_loop())
         if self._read_only:
             return
         try:
@@ -110,22 +111,21 @@ class SqliteStore:
             await self.stop()
             raise
 
-    def _open(self) -> None:
+    def _open(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._read_only:
             check_readable(self._path)
             self._seal.open(make=False)
             self._reader.open()
             return
-        self._lock.acquire()
+        hold(self._lock)
         try:
-            self._seal.open()
-            connection = self._writer.open()
-            self._reader.open()
-            self._ids.load(connection)
-            self._deletes.load(connection)
-        except sqlite3.Error as error:
-            self._close()
-            raise meaning_of(error, self._path) from error
+            with told(meaning_of, self._path):
+                self._seal.open()
+                connection = open_for_writing(self._path)
+                self._writer.open(connection, loop)
+                self._reader.open()
+                self._ids.load(connection)
+                self._deletes.load(connection)
         except BaseException:
             self._close()
             raise

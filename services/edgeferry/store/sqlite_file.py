@@ -1,23 +1,24 @@
-"""The SQLite file: opening, format, lock, and what its errors mean."""
+"""The SQLite file: opening, format, whose it is, and what its errors mean."""
 
 import errno
-import fcntl
-import os
 import sqlite3
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 from edgeferry.core.errors import EdgeferryError, StoreUnavailable, StoreUnusable
+from edgeferry.files import sqlite
+from edgeferry.files.lock import FileHeld, FileLock
 from edgeferry.store.sqlite_schema import FORMAT, MIGRATIONS, SCHEMA
 
 APPLICATION_ID = 0x65646672  # "edfr"
-OLDEST_SQLITE = (3, 38, 0)
-BUSY_SECONDS = 5.0
 
-CHECKED_BYTES = 16 * 1024 * 1024
-"""A file up to this size is examined at every start (some 50 ms)."""
-CHECKED_BYTES_AFTER_A_KILL = 128 * 1024 * 1024
-"""Some 0.4 s, more on a slow disk."""
+_OPENING = sqlite.Opening(
+    makes=True,
+    checkpoint_pages=1_000,
+    journal_bytes=64 * 1024 * 1024,
+    cached_statements=256,
+)
+connect_to_read = _OPENING.connect_to_read
 
 _BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _WHAT_TO_DO = {
@@ -44,67 +45,38 @@ def _damaged(path: Path, what: str) -> StoreUnusable:
     )
 
 
-class FileLock:
-    """One process per file: an advisory lock that ends with the process."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._descriptor: int | None = None
-
-    def acquire(self) -> None:
-        """Raises StoreUnusable when another process holds it or the folder is no place
-        to write."""
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            advice = "choose another data folder or change its permissions"
-            raise StoreUnusable(
-                f"cannot write in {self._path.parent} ({error.strerror}): "
-                + ("free space on its disk" if full else advice)
-            ) from None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
-            os.close(descriptor)
-            raise StoreUnusable(
-                f"{self._path.parent} is in use by another process"
-                f"{f' ({holder})' if holder else ''}: stop it, "
-                "or give this one its own data folder"
-            ) from None
-        self._descriptor = descriptor
-        with suppress(OSError):  # only for the message above; the lock holds without it
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-
-    def release(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+def hold(lock: FileLock) -> None:
+    """Raises StoreUnusable when another process holds it or the folder is no place to write."""
+    folder = lock.path.parent
+    try:
+        lock.acquire()
+    except FileHeld as held:
+        raise StoreUnusable(
+            f"{folder} is in use by another process{f' ({held.holder})' if held.holder else ''}"
+            ": stop it, or give this one its own data folder"
+        ) from None
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "choose another data folder or change its permissions"
+        raise StoreUnusable(
+            f"cannot write in {folder} ({error.strerror}): "
+            + ("free space on its disk" if full else advice)
+        ) from None
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
     """The connection of the writer thread, on a file of our format.
 
     Raises StoreUnusable (damaged, foreign or newer file, SQLite too old), StoreUnavailable."""
-    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+    if sqlite.is_too_old():
         raise StoreUnusable(f"SQLite {sqlite3.sqlite_version} is too old: 3.38 or newer is needed")
-    killed = path.with_name(f"{path.name}-wal").exists()
-    try:
-        connection = _connect(path)
-    except sqlite3.Error as error:
-        raise meaning_of(error, path) from error
-    try:
-        _check_format(connection, path)
-        _check_damage(connection, path, killed)
-    except sqlite3.Error as error:
-        connection.close()
-        raise meaning_of(error, path) from error
-    except EdgeferryError:
-        connection.close()
-        raise
+    killed = sqlite.journal_of(path).exists()
+    with sqlite.told(meaning_of, path):
+        connection = _OPENING.connect(path)
+        with sqlite.closed_on_error(connection):
+            _check_format(connection, path)
+            if found := sqlite.found_damage(connection, path, killed=killed):
+                raise _damaged(path, found)
     return connection
 
 
@@ -113,11 +85,8 @@ def check_readable(path: Path) -> None:
     no store yet, StoreUnusable as open_for_writing does."""
     if not path.exists():
         raise StoreUnavailable(f"{path} does not exist yet")
-    try:
-        with closing(open_for_reading(path)) as connection:
-            application, version, _ = _format_of(connection)
-    except sqlite3.Error as error:
-        raise meaning_of(error, path) from error
+    with sqlite.told(meaning_of, path), closing(connect_to_read(path)) as connection:
+        application, version, _ = _format_of(connection)
     if application == 0:
         raise StoreUnavailable(f"{path} is not made yet")
     _refuse_foreign(path, application, version)
@@ -126,30 +95,6 @@ def check_readable(path: Path) -> None:
             f"{path} has the older format {version}: start its site with this version once, "
             "which brings the file up to date"
         )
-
-
-def open_for_reading(path: Path) -> sqlite3.Connection:
-    connection = _connect(path)
-    connection.execute("PRAGMA query_only = ON")
-    return connection
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        path,
-        timeout=BUSY_SECONDS,
-        isolation_level=None,
-        check_same_thread=False,
-        cached_statements=256,
-    )
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA journal_size_limit = 67108864")
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
 
 
 def _check_format(connection: sqlite3.Connection, path: Path) -> None:
@@ -162,13 +107,6 @@ def _check_format(connection: sqlite3.Connection, path: Path) -> None:
     while version < FORMAT:
         _execute_at_once(connection, MIGRATIONS[version], version + 1)
         version += 1
-
-
-def _check_damage(connection: sqlite3.Connection, path: Path, killed: bool) -> None:
-    if path.stat().st_size <= (CHECKED_BYTES_AFTER_A_KILL if killed else CHECKED_BYTES):
-        found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
-        if found != "ok":
-            raise _damaged(path, found.replace("\n", " "))
 
 
 def _execute_at_once(connection: sqlite3.Connection, statements: str, version: int) -> None:

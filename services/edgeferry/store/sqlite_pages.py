@@ -1,13 +1,13 @@
 """Reading a SQLite store page after page, beside the process that has it open."""
 
 import asyncio
-import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from edgeferry.store.sqlite_file import meaning_of, open_for_reading
+from edgeferry.files.sqlite import told
+from edgeferry.store.sqlite_file import connect_to_read, meaning_of
 
 PAGE_ROWS = 4_000
 
@@ -24,8 +24,5 @@ class SqlitePages:
         return await asyncio.to_thread(self._read, sql, cells)
 
     def _read(self, sql: str, cells: Sequence[int | str]) -> list[tuple[Any, ...]]:
-        try:
-            with closing(open_for_reading(self._path)) as connection:
-                return connection.execute(sql, cells).fetchall()
-        except sqlite3.Error as error:
-            raise meaning_of(error, self._path) from error
+        with told(meaning_of, self._path), closing(connect_to_read(self._path)) as connection:
+            return connection.execute(sql, cells).fetchall()

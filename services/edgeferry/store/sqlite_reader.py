@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeferry.core.errors import StoreUnavailable
-from edgeferry.store.sqlite_file import meaning_of, open_for_reading
+from edgeferry.store.sqlite_file import connect_to_read, meaning_of
 from edgeferry.store.sqlite_writer import Cell
 
 THREADS = 2
@@ -52,7 +52,7 @@ class SqliteReader:
         try:
             connection = getattr(self._local, "connection", None)
             if connection is None:
-                connection = self._local.connection = open_for_reading(self._path)
+                connection = self._local.connection = connect_to_read(self._path)
                 self._connections.append(connection)
             return str(connection.execute(sql, cells).fetchone()[0])
         except sqlite3.Error as error:

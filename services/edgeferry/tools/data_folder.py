@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import os
 import random
 import socket
@@ -14,6 +13,7 @@ from typing import TypeVar
 import orjson
 
 from edgeferry.core.errors import InvalidSettings, Stop
+from edgeferry.files.lock import FileHeld, FileLock
 
 T = TypeVar("T")
 
@@ -51,9 +51,15 @@ def held(data: Path) -> Iterator[None]:
 
     Raises DataFolderHeld naming the holder, DataFolderUnusable; the latter also for what the
     caller's writing in it comes to."""
+    lock = FileLock(data / "lock")
     try:
-        with _held(data):
-            yield
+        lock.acquire()
+        yield
+    except FileHeld as other:
+        raise DataFolderHeld(
+            f"{data} is in use by another Edgeferry (process {other.holder}): stop that one or "
+            "choose another folder with --data"
+        ) from None
     except OSError as error:
         if error.filename is None and error.errno not in _DISK_ERRORS:
             raise
@@ -62,26 +68,8 @@ def held(data: Path) -> Iterator[None]:
             f"{f': {error.filename}' if error.filename else ''}): make it writable, free space "
             "on its disk, or choose another folder with --data"
         ) from error
-
-
-@contextlib.contextmanager
-def _held(data: Path) -> Iterator[None]:
-    data.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 32, 0).decode().strip()
-            raise DataFolderHeld(
-                f"{data} is in use by another Edgeferry (process {holder}): stop that one or "
-                "choose another folder with --data"
-            ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
     finally:
-        os.close(descriptor)
+        lock.release()
 
 
 @dataclass(frozen=True, slots=True)

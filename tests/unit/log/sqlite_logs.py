@@ -1,10 +1,9 @@
 """Logs in a folder, and what stands in them."""
 
 import asyncio
-import resource
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +67,3 @@ async def in_one_transaction(log: SqliteLog, *works: Coroutine[Any, Any, Any]) -
     go_on.set()
     await holding
     return await asyncio.gather(*tasks, return_exceptions=True)
-
-
-@contextmanager
-def no_file_grows_beyond(size: int) -> Iterator[None]:
-    """A disk that is full: writes past ``size`` fail in this process."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -4,8 +4,8 @@ import errno
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,10 +13,14 @@ import pytest
 from edgeferry.core.clock import ManualClock
 from edgeferry.core.errors import LogUnavailable, LogUnusable
 from edgeferry.core.record import Outgoing, Span
-from edgeferry.log import sqlite_file
 from edgeferry.log.sqlite import SqliteLog
-from tests.unit.log.sqlite_logs import (
+from tests.disks import (
+    as_an_ordinary_user,
+    full_for_sqlite,
     no_file_grows_beyond,
+    nothing_can_be_opened,
+)
+from tests.unit.log.sqlite_logs import (
     numbered,
     numbers_of,
     opened,
@@ -25,8 +29,6 @@ from tests.unit.log.sqlite_logs import (
 )
 
 pytestmark = pytest.mark.asyncio
-
-NOBODY = 65534
 
 
 async def _refusal(folder: Path, *, owner: bool = True) -> str:
@@ -44,19 +46,6 @@ async def _filled(folder: Path, count: int = 2_000) -> Path:
         await log.append([Outgoing("in", b"k", b"%d" % i + bytes(100)) for i in range(count)])
     assert not (folder / "log.db-wal").exists()
     return folder / "log.db"
-
-
-@contextmanager
-def as_an_ordinary_user() -> Iterator[None]:
-    """Root may write everywhere."""
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
 
 
 class TestOwner:
@@ -119,7 +108,7 @@ class TestDamage:
     async def test_damage_that_the_start_did_not_look_for_is_told_when_it_is_met(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(sqlite_file, "CHECKED_BYTES", 0)
+        monkeypatch.setattr("edgeferry.files.sqlite.CHECKED_BYTES", 0)
         path = await _filled(tmp_path)
         data = path.read_bytes()
         path.write_bytes(data[:81920] + os.urandom(4096) + data[86016:])
@@ -202,7 +191,7 @@ class TestFormat:
 async def test_a_writer_that_hangs_is_waited_for_and_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_file, "_BUSY_SECONDS", 0.2)
+    monkeypatch.setattr("edgeferry.files.sqlite.BUSY_SECONDS", 0.2)
     async with opened(tmp_path) as log:
         await log.ensure([topic("in")])
         with closing(sqlite3.connect(tmp_path / "log.db", isolation_level=None)) as other:
@@ -215,14 +204,13 @@ async def test_a_writer_that_hangs_is_waited_for_and_told(
 
 
 class TestFullDisk:
-    async def test_a_folder_without_room_says_to_make_some(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def full(*given: object) -> int:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-        monkeypatch.setattr(os, "open", full)
-        assert "make room on its disk" in await _refusal(tmp_path)
+    async def test_a_folder_without_room_says_to_make_some(self, tmp_path: Path) -> None:
+        with nothing_can_be_opened(errno.ENOSPC):
+            assert "make room on its disk" in await _refusal(tmp_path)
+        with full_for_sqlite():
+            assert "the disk is full: make room on it and start again" in await _refusal(tmp_path)
+        async with opened(tmp_path):
+            pass
 
     async def test_a_failed_transaction_leaves_nothing_and_the_next_goes_on(
         self, tmp_path: Path
@@ -249,14 +237,10 @@ class TestFullDisk:
     async def test_it_says_what_to_do_and_recovers_by_itself(self, tmp_path: Path) -> None:
         async with opened(tmp_path) as log:
             await log.ensure([topic("in")])
-            connection = log._writer._connection
-            assert connection is not None
-            (pages,) = connection.execute("PRAGMA page_count").fetchone()
-            connection.execute(f"PRAGMA max_page_count = {pages}").fetchall()
-            with pytest.raises(LogUnavailable, match="the disk is full: make room on it"):
-                await log.append([Outgoing("in", b"k", bytes(100_000))])
-            assert "make room" in log.problem
-            connection.execute("PRAGMA max_page_count = 1000000").fetchall()
+            with full_for_sqlite():
+                with pytest.raises(LogUnavailable, match="the disk is full: make room on it"):
+                    await log.append([Outgoing("in", b"k", bytes(100_000))])
+                assert "make room" in log.problem
             await log.ping()
             assert log.problem == ""
             await log.append([Outgoing("in", b"k", bytes(100_000))])

@@ -1,5 +1,6 @@
 """The key of the credentials: private, made once, and without it nothing is shown."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from edgeferry.core.store import Store
 from edgeferry.runtime.settings import StoreSettings
 from edgeferry.store import open_store
 from edgeferry.store.seal import KEY_FILE, Seal
+from tests.disks import nothing_can_be_opened
 from tests.unit.store.behaviour_entities import credentials
 from tests.unit.store.bench import DEVICE, T
 
@@ -109,3 +111,14 @@ def test_without_a_key_nothing_can_be_asked(tmp_path: Path) -> None:
     seal.open(make=False)
     with pytest.raises(StoreUnavailable, match="no key"):
         seal.hash("token")
+
+
+def test_a_full_disk_is_told_when_the_key_is_made(tmp_path: Path) -> None:
+    seal = Seal(tmp_path / KEY_FILE)
+    with (
+        nothing_can_be_opened(errno.ENOSPC),
+        pytest.raises(StoreUnavailable, match="free space on its disk"),
+    ):
+        seal.open()
+    assert list(tmp_path.iterdir()) == []
+    seal.open()

@@ -14,12 +14,11 @@ from edgeferry.core.clock import ManualClock
 from edgeferry.core.errors import Later, StoreFault, StoreUnavailable, StoreUnusable
 from edgeferry.core.ids import new_entity_id
 from edgeferry.core.store import TimeseriesDelete
-from edgeferry.store import sqlite_file
 from edgeferry.store.metrics import NoMetrics
 from edgeferry.store.sqlite import SqliteStore
 from edgeferry.store.sqlite_writer import Execute
+from tests.disks import no_file_grows_beyond
 from tests.unit.store.bench import DEVICE, STAMP, T, all_history, write
-from tests.unit.store.test_store_sqlite_file import no_file_grows_beyond
 
 pytestmark = pytest.mark.asyncio
 
@@ -138,5 +137,5 @@ async def test_damage_is_looked_for_at_the_start_of_a_store_of_some_size(
     path.write_bytes(data)
     with pytest.raises(StoreUnusable, match="damaged"):
         await store.start()
-    monkeypatch.setattr(sqlite_file, "CHECKED_BYTES", 4096)
+    monkeypatch.setattr("edgeferry.files.sqlite.CHECKED_BYTES", 4096)
     await store.start()

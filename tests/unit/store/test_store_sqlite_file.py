@@ -2,11 +2,10 @@
 
 import asyncio
 import os
-import resource
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from edgeferry.core.kv import TsEntry
 from edgeferry.core.store import Store
 from edgeferry.runtime.settings import StoreSettings
 from edgeferry.store import open_store
+from tests.disks import no_file_grows_beyond
 from tests.unit.store.bench import DEVICE, STAMP, T, all_history, write
 
 
@@ -32,17 +32,6 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
     await made.start()
     yield made
     await made.stop()
-
-
-@contextmanager
-def no_file_grows_beyond(size: int) -> Iterator[None]:
-    """A disk that is full: writes past ``size`` fail in this process."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.asyncio

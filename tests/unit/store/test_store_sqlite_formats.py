@@ -188,7 +188,7 @@ async def test_a_file_that_another_program_holds_is_brought_up_to_date_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device = old_store(tmp_path)
-    monkeypatch.setattr("edgeferry.store.sqlite_file.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("edgeferry.files.sqlite.BUSY_SECONDS", 0.05)
     store = store_in(tmp_path)
     with closing(sqlite3.connect(tmp_path / "store.db")) as other:
         other.execute("BEGIN IMMEDIATE")
