@@ -1,10 +1,11 @@
 """A site's owner of changes, and how the other services of its processes reach it."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 from edgeferry.attributes.client import ByPolling, InProcess, SubmittedChanges, Waiting
 from edgeferry.attributes.commands import Commands
+from edgeferry.attributes.device_calls import Outcomes
 from edgeferry.attributes.entities import Entities
 from edgeferry.attributes.expiry import Expiry
 from edgeferry.attributes.facts import Here
@@ -41,8 +42,9 @@ def changes_of(here: Here, writer: LogWriter, waiting: Waiting) -> Changes:
 
 
 def attributes_service(
-    here: Here, store: Store, clock: Clock, applied: Applied
+    here: Here, store: Store, clock: Clock, applied: Applied, nodes: Container[str]
 ) -> AttributesService:
+    """``nodes``: the topics of the site's rule nodes."""
     return AttributesService(
         here=here,
         attributes=store.attributes,
@@ -52,7 +54,7 @@ def attributes_service(
             attributes=store.attributes,
             timeseries=store.timeseries,
         ),
-        commands=Commands(here=here, store=store.rpcs),
+        commands=Commands(here=here, store=store.rpcs, outcomes=Outcomes(nodes=nodes)),
         applied=applied,
         clock=clock,
     )

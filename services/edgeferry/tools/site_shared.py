@@ -16,6 +16,7 @@ from edgeferry.core.errors import InvalidSettings
 from edgeferry.core.store import Store
 from edgeferry.log.open import open_log
 from edgeferry.log.port import Log
+from edgeferry.rules.inputs import node_inputs
 from edgeferry.rules.processor import RuleSite, rule_processors
 from edgeferry.rules.registry import NODES
 from edgeferry.runtime.health import HealthBoard
@@ -124,7 +125,8 @@ class Shared:
         """Those that both ends have. Raises InvalidSettings."""
         processors = self.rule_processors(wanted) if wanted.nodes else []
         if wanted.attributes:
-            owner = attributes_service(self.here, self.store, self.clock, self.applied)
+            nodes = {reads.topic for reads in node_inputs(self.site, self.chains)}
+            owner = attributes_service(self.here, self.store, self.clock, self.applied, nodes)
             processors.append(owner)
         return processors
 

@@ -41,7 +41,8 @@ class ChangesAtOnce:
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._clock = clock
-        self._service = attributes_service(Here("cloud", CLOUD_ORIGIN), store, clock, Applied())
+        here = Here("cloud", CLOUD_ORIGIN)
+        self._service = attributes_service(here, store, clock, Applied(), nodes=())
         self._count = 0
         self.left: list[Outgoing] = []
         self.away = False

@@ -4,6 +4,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from edgeferry.attributes.commands import Commands
+from edgeferry.attributes.device_calls import Outcomes
 from edgeferry.attributes.entities import Entities
 from edgeferry.attributes.facts import Here
 from edgeferry.attributes.notifier import Applied
@@ -44,6 +45,8 @@ from edgeferry.streams.processor import Outputs
 T = TypeVar("T")
 DEVICE = "11111111-1111-11f0-8000-000000000001"
 EDGE_A = "eeeeeeee-1111-11f0-8000-00000000000a"
+NODE = "site.chain.call"
+"""A rule node that sends commands."""
 EDGE_B = "eeeeeeee-1111-11f0-8000-00000000000b"
 
 
@@ -203,6 +206,7 @@ class Site:
         self.outputs = Outputs()
         self.root: list[RuleMessage] = []
         self.commands: list[RuleMessage] = []
+        self.outcomes: list[RuleMessage] = []
         self.up: list[CloudEvent] = []
         self.down: dict[str, list[CloudEvent]] = {}
         self.service = AttributesService(
@@ -214,7 +218,11 @@ class Site:
                 attributes=cast(AttributesStore, self.attributes),
                 timeseries=cast(TimeseriesStore, self.timeseries),
             ),
-            commands=Commands(here=self.here, store=cast(RpcStore, self.rpcs)),
+            commands=Commands(
+                here=self.here,
+                store=cast(RpcStore, self.rpcs),
+                outcomes=Outcomes(nodes={NODE}),
+            ),
             applied=self.applied,
             clock=self.clock,
         )
@@ -246,6 +254,8 @@ class Site:
                     self.root.append(decode_message(record.value))
                 case "site.device-commands":
                     self.commands.append(decode_message(record.value))
+                case name if name == NODE:
+                    self.outcomes.append(decode_message(record.value))
                 case "site.cloud-events":
                     self.up.append(decode_cloud_event(record.value))
                 case _:

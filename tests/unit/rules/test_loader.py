@@ -318,17 +318,19 @@ def test_a_built_in_chain_loads_by_its_name(name: str) -> None:
     assert load_chain(name, role).name == name
 
 
-def test_the_default_chains_are_thingsboards_as_far_as_the_nodes_go() -> None:
+def test_the_default_chains_are_thingsboards() -> None:
     edge = load_chain("edge_root", "edge")
     assert edge.targets("switch") == {
         "post telemetry": ("save",),
         "post attributes": ("attributes",),
         "rpc request from device": ("log_rpc",),
+        "rpc request to device": ("rpc",),
         "other": ("log_other",),
         "attributes updated": ("cloud_attributes",),
         "attributes deleted": ("cloud_attributes",),
     }
     assert edge.targets("save") == edge.targets("attributes") == {"success": ("cloud",)}
+    assert edge.nodes["rpc"].config.timeout_in_seconds == 60
     assert edge.nodes["cloud"].config.scope is Scope.CLIENT
     assert edge.nodes["cloud_attributes"].config.scope is Scope.SERVER
     cloud = load_chain("cloud_root", "cloud")
@@ -336,6 +338,7 @@ def test_the_default_chains_are_thingsboards_as_far_as_the_nodes_go() -> None:
         "post telemetry": ("save",),
         "post attributes": ("attributes",),
         "rpc request from device": ("log_rpc",),
+        "rpc request to device": ("rpc",),
         "other": ("log_other",),
     }
 
