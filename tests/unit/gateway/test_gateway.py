@@ -251,10 +251,11 @@ async def test_unknown_tokens_are_turned_away(client: OpenClient, metrics: Count
 
 
 async def test_a_version_that_we_do_not_speak_is_told_so(client: OpenClient) -> None:
-    device = await client(token=None)
-    device.send_bytes(b"\x10\x0c\0\4MQTT\x06\x02\0\0\0\0")
-    assert (await device.receive()).codes == b"\1"
-    assert await device.closed()
+    for level, version, code in ((3, V311, b"\1"), (6, V5, b"\x84")):
+        device = await client(version, token=None)
+        device.send_bytes(b"\x10\x0c\0\4MQTT" + bytes([level]) + b"\x02\0\0\0\0")
+        assert (await device.receive()).codes == code
+        assert await device.closed()
 
 
 async def test_a_session_is_taken_over_by_the_same_client_of_the_same_device(

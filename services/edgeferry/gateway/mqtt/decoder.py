@@ -184,6 +184,7 @@ class Decoder:
         if (name, level) == ("MQIsdp", V31):
             level = V311  # which it differs from in these two fields only
         elif name != "MQTT" or level not in (V311, V5):
+            self.version = V5 if level > V5 else V311  # of the answer
             raise MqttError(
                 Reason.UNSUPPORTED_VERSION,
                 f"protocol level {level} is not supported: use MQTT 3.1.1 or 5",

@@ -165,7 +165,7 @@ class Session:
         if self.device is not None:
             return disconnect(version, reason, self._reason(text))
         if reason == Reason.UNSUPPORTED_VERSION:
-            return connack(V311, reason)
+            return connack(version or V311, reason)
         if version == V5 or (version and reason == Reason.SERVER_UNAVAILABLE):
             return connack(version, reason, self._reason(text))
         return b""
