@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from edgeferry.core.aggregation import Aggregation, Step
@@ -14,6 +14,7 @@ from edgeferry.store.cassandra_rows import VALUE_COLUMNS
 from edgeferry.store.cassandra_session import CassandraSession
 from edgeferry.store.options import Partitioning
 from edgeferry.store.partitions import windows
+from edgeferry.store.timeseries_reads import Order, Place
 from edgeferry.store.values import entity_uuid
 
 COLUMNS = ", ".join(VALUE_COLUMNS)
@@ -31,7 +32,6 @@ ORDER BY ts {{order}} LIMIT ?
 """
 _MOST_ROWS = 2**31 - 1
 
-Order = Literal["ASC", "DESC"]
 _ORDERS: tuple[Order, ...] = ("ASC", "DESC")
 
 
@@ -74,7 +74,7 @@ class CassandraReads:
         return [key for key, ts in rows if deleted or (ts is not None and ts >= 0)]
 
     async def history(
-        self, place: tuple[str, str, str], start_ts: int, end_ts: int, limit: int, order: Order
+        self, place: Place, start_ts: int, end_ts: int, limit: int, order: Order
     ) -> Sequence[TsEntry]:
         """Partition after partition in order, until the limit is full."""
         entity = place_of(*place[:2])
@@ -96,7 +96,7 @@ class CassandraReads:
         return entries
 
     async def aggregate(
-        self, place: tuple[str, str, str], steps: Sequence[Step], aggregation: Aggregation
+        self, place: Place, steps: Sequence[Step], aggregation: Aggregation
     ) -> Sequence[TsEntry]:
         entity = place_of(*place[:2])
         if entity is None or not steps:

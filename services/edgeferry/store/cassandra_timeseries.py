@@ -2,12 +2,9 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
-from edgeferry.core.aggregation import Aggregation, Step
 from edgeferry.core.clock import Clock
 from edgeferry.core.errors import Unstorable
-from edgeferry.core.kv import TsEntry
 from edgeferry.core.merge import newest_allowed_for_latest, whole_time
 from edgeferry.core.node import TimeseriesWrite
 from edgeferry.core.store import DeletedKey, TimeseriesDelete
@@ -21,15 +18,18 @@ from edgeferry.store.cassandra_statements import WriteStatements
 from edgeferry.store.metrics import StoreMetrics
 from edgeferry.store.options import Partitioning
 from edgeferry.store.partitions import windows
+from edgeferry.store.timeseries_reads import TimeseriesReads
 from edgeferry.store.values import check_delete, check_writes, key_bytes
 
 
-class CassandraTimeseries:
+class CassandraTimeseries(TimeseriesReads):
     """The port core.store.TimeseriesStore.
 
     Saves are decided one after another, in the order of their calls, and written side by
     side. One process owns a key at a time (its input partition); the runner says when that
     changes."""
+
+    _reads: CassandraReads
 
     def __init__(
         self,
@@ -168,37 +168,6 @@ class CassandraTimeseries:
         check_delete(delete)
         keys = await self._reads.keys(entity_type, entity_id, deleted=True)
         await self.delete(delete._replace(keys=keys))
-
-    async def latest(
-        self, entity_type: str, entity_id: str, keys: Sequence[str] | None = None
-    ) -> Sequence[TsEntry]:
-        return await self._reads.latest(entity_type, entity_id, keys)
-
-    async def history(
-        self,
-        entity_type: str,
-        entity_id: str,
-        key: str,
-        start_ts: int,
-        end_ts: int,
-        limit: int,
-        order: Literal["ASC", "DESC"] = "DESC",
-    ) -> Sequence[TsEntry]:
-        place = (entity_type, entity_id, key)
-        return await self._reads.history(place, start_ts, end_ts, limit, order)
-
-    async def aggregate(
-        self,
-        entity_type: str,
-        entity_id: str,
-        key: str,
-        steps: Sequence[Step],
-        aggregation: Aggregation,
-    ) -> Sequence[TsEntry]:
-        return await self._reads.aggregate((entity_type, entity_id, key), steps, aggregation)
-
-    async def keys(self, entity_type: str, entity_id: str) -> Sequence[str]:
-        return await self._reads.keys(entity_type, entity_id)
 
     def ownership_changed(self) -> None:
         self._cache.clear()

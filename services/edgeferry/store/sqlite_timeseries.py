@@ -2,11 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from edgeferry.core.aggregation import Aggregation, Step
 from edgeferry.core.clock import Clock
-from edgeferry.core.kv import TsEntry
 from edgeferry.core.merge import whole_time
 from edgeferry.core.node import TimeseriesWrite
 from edgeferry.core.store import DeletedKey, TimeseriesDelete
@@ -26,6 +24,7 @@ from edgeferry.store.sqlite_reader import SqliteReader
 from edgeferry.store.sqlite_timeseries_reads import SqliteTimeseriesReads
 from edgeferry.store.sqlite_timeseries_rows import encode
 from edgeferry.store.sqlite_writer import Execute, Job, SqliteWriter
+from edgeferry.store.timeseries_reads import TimeseriesReads
 from edgeferry.store.values import check_delete, check_writes
 
 PURGE_EVERY_SECONDS = 1.0
@@ -38,7 +37,7 @@ PURGE = (
 T = TypeVar("T")
 
 
-class SqliteTimeseries:
+class SqliteTimeseries(TimeseriesReads):
     """The port core.store.TimeseriesStore.
 
     A save that comes while a delete is under way waits for it: until that is durable nobody
@@ -157,37 +156,6 @@ class SqliteTimeseries:
         unsaved.saved()
         self._deletes.deleted(entity, ranges)
         return done
-
-    async def latest(
-        self, entity_type: str, entity_id: str, keys: Sequence[str] | None = None
-    ) -> Sequence[TsEntry]:
-        return await self._reads.latest(entity_type, entity_id, keys)
-
-    async def history(
-        self,
-        entity_type: str,
-        entity_id: str,
-        key: str,
-        start_ts: int,
-        end_ts: int,
-        limit: int,
-        order: Literal["ASC", "DESC"] = "DESC",
-    ) -> Sequence[TsEntry]:
-        place = (entity_type, entity_id, key)
-        return await self._reads.history(place, start_ts, end_ts, limit, order)
-
-    async def aggregate(
-        self,
-        entity_type: str,
-        entity_id: str,
-        key: str,
-        steps: Sequence[Step],
-        aggregation: Aggregation,
-    ) -> Sequence[TsEntry]:
-        return await self._reads.aggregate((entity_type, entity_id, key), steps, aggregation)
-
-    async def keys(self, entity_type: str, entity_id: str) -> Sequence[str]:
-        return await self._reads.keys(entity_type, entity_id)
 
     def ownership_changed(self) -> None:
         """Nothing is cached about stored values: SQL decides."""

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from edgeferry.core.aggregation import Aggregation, Step, Totals, value_of_totals
 from edgeferry.core.clock import Clock
 from edgeferry.core.kv import TsEntry
 from edgeferry.store.sqlite_reader import SqliteReader
 from edgeferry.store.sqlite_values import VALUE_SQL, exact_double, value_of
+from edgeferry.store.timeseries_reads import Order, Place
 from edgeferry.store.values import Kind
 
 _ENTITY = "(SELECT id FROM entities WHERE entity_type = ? AND entity_id = ?)"
@@ -101,11 +102,11 @@ class SqliteTimeseriesReads:
 
     async def history(
         self,
-        place: tuple[str, str, str],
+        place: Place,
         start_ts: int,
         end_ts: int,
         limit: int,
-        order: Literal["ASC", "DESC"],
+        order: Order,
     ) -> list[TsEntry]:
         now = self._clock.now_ms()
         cells = (*place, start_ts, end_ts, now, max(limit, 0))
@@ -113,7 +114,7 @@ class SqliteTimeseriesReads:
         return [TsEntry(place[2], ts, value_of(kind, shown)) for ts, kind, shown in rows]
 
     async def aggregate(
-        self, place: tuple[str, str, str], steps: Sequence[Step], aggregation: Aggregation
+        self, place: Place, steps: Sequence[Step], aggregation: Aggregation
     ) -> list[TsEntry]:
         cells = (*place, self._clock.now_ms(), json.dumps(steps))
         rows = await self._reader.rows(AGGREGATE[aggregation], cells)
