@@ -1,8 +1,9 @@
 """Files that only their owner may read."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
+
+from edgeferry.files.whole import write_whole
 
 _OWNER_ONLY = 0o600
 
@@ -10,19 +11,7 @@ _OWNER_ONLY = 0o600
 def write_private(path: Path, text: str) -> None:
     """Durable and at once: a crash leaves the old text or the new one, never half of it."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.new")
-    beside.unlink(missing_ok=True)
-    file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)
-    with os.fdopen(file, "w") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
-    beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_whole(path, text.encode(), _OWNER_ONLY)
 
 
 def read_private(path: Path) -> str | None:

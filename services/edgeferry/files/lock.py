@@ -1,8 +1,9 @@
-"""One process for a folder or a file, by an advisory lock that ends with the process."""
+"""One process for a folder or a file, by advisory locks that end with the process."""
 
 import fcntl
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -43,3 +44,16 @@ class FileLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+@contextmanager
+def changing(path: Path) -> Iterator[None]:
+    """Hold a lock beside a file that several processes read, change and write anew; waits for
+    as long as another does so. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -6,18 +6,17 @@ it does not know at its start.
 The file is private to its owner (mode 0600) and replaced as a whole.
 """
 
-import fcntl
 import json
-import os
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeferry.core.credentials import MAX_TOKEN_LENGTH, is_token
 from edgeferry.core.errors import InvalidSettings
 from edgeferry.core.ids import new_entity_id, new_token
+from edgeferry.files.lock import changing
+from edgeferry.files.whole import write_whole
 
 DEFAULT_PROFILE = "default"
 _FIELDS = ("name", "id", "profile", "token")
@@ -59,7 +58,7 @@ def add_device(
 
     Raises InvalidSettings when the name or token is taken or not allowed.
     """
-    with _locked(path):
+    with changing(path):
         devices = read_devices(path)
         _check_free(devices, name, token, path)
         device = Device(name, new_entity_id(), profile, new_token() if token is None else token)
@@ -87,32 +86,8 @@ def _write(path: Path, devices: Sequence[Device]) -> None:
     problems = list(_document_problems(document))
     if problems:
         raise InvalidSettings("\n".join(problems))
-    temporary = path.with_name(f"{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(document, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One writer at a time, across processes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path.with_name(f"{path.name}.lock"), os.O_WRONLY | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+    text = json.dumps(document, indent=2) + "\n"
+    write_whole(path, text.encode(), 0o600)
 
 
 def _document_problems(document: object) -> Iterable[str]:

@@ -1,7 +1,6 @@
 """The SQLite log's file: opening, format, damage, whose it is, and what its errors mean."""
 
 import errno
-import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from edgeferry.core.errors import EdgeferryError, LogUnavailable, LogUnusable
 from edgeferry.files import sqlite
 from edgeferry.files.lock import FileHeld, FileLock
+from edgeferry.files.whole import sync_folder
 
 FORMAT = 1
 APPLICATION_ID = 0x6564666C  # "edfl"
@@ -152,11 +152,7 @@ def _make(path: Path, journal: Path) -> None:
             f"PRAGMA user_version = {FORMAT}; COMMIT;"
         )
     made.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 def _check_header(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import datetime
 import ipaddress
-import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from edgeferry.core.clock import Clock
+from edgeferry.files.whole import write_whole
 
 AUTHORITY_NAME = "Edgeferry development authority"
 
@@ -49,15 +49,15 @@ def ensure_dev_authority(directory: Path, clock: Clock, names: Sequence[str] = (
         ca_key = _load_key(ca_key_path)
     else:
         ca, ca_key = _make_ca(now)
-        _write(ca_key_path, _key_pem(ca_key), 0o600)
-        _write(paths.ca, _pem(ca), 0o644)
+        write_whole(ca_key_path, _key_pem(ca_key), 0o600)
+        write_whole(paths.ca, _pem(ca), 0o644)
         paths.cert.unlink(missing_ok=True)
     wanted = _alternatives(["localhost", socket.gethostname(), "127.0.0.1", "::1", *names])
     if not (paths.key.exists() and _still_good(paths.cert, wanted, now)):
         key = ec.generate_private_key(ec.SECP256R1())
         cert = _make_server(wanted, key, ca, ca_key, now)
-        _write(paths.key, _key_pem(key), 0o600)
-        _write(paths.cert, _pem(cert) + _pem(ca), 0o644)
+        write_whole(paths.key, _key_pem(key), 0o600)
+        write_whole(paths.cert, _pem(cert) + _pem(ca), 0o644)
     return paths
 
 
@@ -155,11 +155,3 @@ def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-
-
-def _write(path: Path, content: bytes, mode: int) -> None:
-    beside = path.with_name(path.name + ".new")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    beside.replace(path)

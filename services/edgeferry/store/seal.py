@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from edgeferry.core.errors import StoreUnavailable, StoreUnusable
 from edgeferry.core.store import EntityKey
+from edgeferry.files.whole import sync_folder, write_new
 
 KEY_FILE = "credentials.key"
 _KEY_BYTES = 32
@@ -70,21 +71,13 @@ class Seal:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         beside = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         beside.unlink(missing_ok=True)
-        file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY)
         try:
-            with os.fdopen(file, "w") as out:
-                out.write(secrets.token_hex(_KEY_BYTES) + "\n")
-                out.flush()
-                os.fsync(out.fileno())
+            write_new(beside, f"{secrets.token_hex(_KEY_BYTES)}\n".encode(), _OWNER_ONLY)
             with suppress(FileExistsError):
                 os.link(beside, self._path)
         finally:
-            beside.unlink()
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            beside.unlink(missing_ok=True)
+        sync_folder(self._path.parent)
 
     def hash(self, token: str) -> str:
         """What a token is found by. Raises StoreUnavailable."""

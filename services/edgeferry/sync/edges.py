@@ -1,17 +1,16 @@
 """The Cloud's list of edges: who may connect."""
 
-import fcntl
 import hashlib
 import hmac
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from edgeferry.core.errors import InvalidSettings, Never
 from edgeferry.core.ids import new_entity_id, new_secret, new_token
+from edgeferry.files.lock import changing
+from edgeferry.files.whole import write_whole
 from edgeferry.sync.recovery import is_edge_id
 
 _NAME_MAX = 255
@@ -113,7 +112,7 @@ def add_edge(path: Path, name: str, key: str = "", secret: str = "") -> tuple[Ed
                 f"the {what} of an edge has {_LEAST_GIVEN} to {_NAME_MAX} printable ASCII "
                 "characters without spaces: leave it out to have one made"
             )
-    with _changing(path):
+    with changing(path):
         listed = _load(path) if path.exists() else _Listed(bytes.fromhex(new_secret()))
         if key in listed.revoked or any(edge.key == key for edge in listed.edges):
             raise InvalidSettings("an edge has or had this routing key: choose another")
@@ -132,7 +131,7 @@ def rotate_secret(path: Path, name: str) -> tuple[Edge, str]:
     """Give an edge a new secret, which is kept nowhere; the one before is good no longer.
 
     Raises InvalidSettings when there is no such edge."""
-    with _changing(path):
+    with changing(path):
         listed, edge = _found(path, name)
         secret = new_secret()
         rotated = replace(edge, secret_hash=_secret_hash(listed.hash_key, secret))
@@ -144,7 +143,7 @@ def rotate_secret(path: Path, name: str) -> tuple[Edge, str]:
 def remove_edge(path: Path, name: str) -> Edge:
     """Admit an edge no longer; what it has sent stays. Raises InvalidSettings when there is
     no such edge."""
-    with _changing(path):
+    with changing(path):
         listed, edge = _found(path, name)
         edges = [each for each in listed.edges if each is not edge]
         _write(path, replace(listed, edges=edges, revoked={**listed.revoked, edge.key: edge.name}))
@@ -191,29 +190,10 @@ def _edge(row: Mapping[str, str]) -> Edge:
     return edge
 
 
-@contextmanager
-def _changing(path: Path) -> Iterator[None]:
-    """One writer at a time, across processes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path.with_name(f"{path.name}.lock"), os.O_WRONLY | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
 def _write(path: Path, listed: _Listed) -> None:
     document = {
         "hash_key": listed.hash_key.hex(),
         "edges": [asdict(edge) for edge in listed.edges],
         "revoked": listed.revoked,
     }
-    beside = path.with_name(path.name + ".new")
-    beside.unlink(missing_ok=True)
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(json.dumps(document, indent=2) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    write_whole(path, json.dumps(document, indent=2).encode() + b"\n", 0o600)

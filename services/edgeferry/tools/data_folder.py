@@ -14,6 +14,7 @@ import orjson
 
 from edgeferry.core.errors import InvalidSettings, Stop
 from edgeferry.files.lock import FileHeld, FileLock
+from edgeferry.files.whole import write_whole
 
 T = TypeVar("T")
 
@@ -127,16 +128,6 @@ def belongs_to_up(data: Path) -> bool:
 
 def _file(data: Path) -> Path:
     return data / "up.json"
-
-
-def write_whole(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """The file is there with all of it, or as it was."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".new")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    beside.replace(path)
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from edgeferry.core.clock import Clock
 from edgeferry.core.ids import new_token
+from edgeferry.files.whole import write_whole
 from edgeferry.gateway.devices import Device, add_device, read_devices
 from edgeferry.runtime.settings import ListenSettings, MqttSettings, Settings, SyncSettings
 from edgeferry.runtime.tls import TlsPaths, ensure_dev_authority
 from edgeferry.sync.edges import Edges, add_edge, rotate_secret
-from edgeferry.tools.data_folder import LOOPBACK, write_whole
+from edgeferry.tools.data_folder import LOOPBACK
 from edgeferry.tools.options import settings_path
 from edgeferry.tools.settings_file import write_settings
 from edgeferry.tools.shape import Role, SiteShape, log_settings, store_settings

@@ -13,9 +13,10 @@ import orjson
 
 from edgeferry.core.clock import SystemClock
 from edgeferry.core.errors import InvalidSettings
+from edgeferry.files.whole import write_whole
 from edgeferry.runtime.settings import SyncSettings
 from edgeferry.tools.alone import AloneOptions, AloneSite, alone_options
-from edgeferry.tools.data_folder import held, write_whole
+from edgeferry.tools.data_folder import held
 from edgeferry.tools.dialled import Enrolment
 from edgeferry.tools.output import json_option, print_fields, print_json, told_errors
 from edgeferry.tools.ready import Ready

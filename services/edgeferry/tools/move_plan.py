@@ -10,7 +10,7 @@ import orjson
 
 from edgeferry.core.errors import Stop
 from edgeferry.core.store import Position
-from edgeferry.tools.data_folder import write_whole
+from edgeferry.files.whole import write_whole
 
 FILE = "move.json"
 _FORMAT = 1

@@ -6,8 +6,8 @@ from typing import Protocol
 
 import orjson
 
+from edgeferry.files.whole import write_whole
 from edgeferry.store.sqlite_rows import After
-from edgeferry.tools.data_folder import write_whole
 
 
 class _Placed(Protocol):

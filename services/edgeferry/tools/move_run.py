@@ -10,6 +10,7 @@ from typing import Any
 from edgeferry.core.clock import Clock
 from edgeferry.core.errors import Stop
 from edgeferry.core.store import Store
+from edgeferry.files.whole import write_whole
 from edgeferry.log.open import open_log
 from edgeferry.log.port import Log
 from edgeferry.log.sqlite import FILE as LOG_FILE
@@ -22,7 +23,6 @@ from edgeferry.store.open import open_store
 from edgeferry.store.seal import Seal
 from edgeferry.store.sqlite import FILE as STORE_FILE
 from edgeferry.store.sqlite_rows import SqliteRows
-from edgeferry.tools.data_folder import write_whole
 from edgeferry.tools.move_log import Sum, carried_over, copy_topic, held, summed
 from edgeferry.tools.move_plan import FILE, Plan, changed_since, read_plan
 from edgeferry.tools.move_store import PROGRESS_FILE, compare_store, copy_store, count_store

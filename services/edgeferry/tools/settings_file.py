@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from edgeferry.files.whole import write_whole
 from edgeferry.runtime.settings import Settings
 from edgeferry.runtime.strict_yaml import dump_yaml
-from edgeferry.tools.data_folder import write_whole
 
 
 def write_settings(path: Path, settings: Settings, head: str) -> None:

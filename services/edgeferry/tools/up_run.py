@@ -16,6 +16,7 @@ import orjson
 from edgeferry.api.accounts import ADMIN_USERNAME
 from edgeferry.core.clock import Clock
 from edgeferry.core.errors import InvalidSettings, Later
+from edgeferry.files.whole import write_whole
 from edgeferry.runtime.settings import Settings
 from edgeferry.tools.chain_change import RootChain
 from edgeferry.tools.data_folder import (
@@ -24,7 +25,6 @@ from edgeferry.tools.data_folder import (
     belongs_to_up,
     choose_ports,
     lost_ports,
-    write_whole,
 )
 from edgeferry.tools.demonstration import PASSWORD_VARIABLE, Demonstration, Plan, prepare
 from edgeferry.tools.local_servers import FolderServers

@@ -66,3 +66,19 @@ def test_it_holds_also_where_there_is_no_room_to_say_whose_it_is(
 def test_a_folder_that_is_no_place_to_write_is_told(tmp_path: Path) -> None:
     with nothing_can_be_opened(errno.EROFS), pytest.raises(OSError, match="Read-only file system"):
         FileLock(tmp_path / "lock").acquire()
+
+
+CHANGE = (
+    "import sys; from pathlib import Path; from edgeferry.files.lock import changing\n"
+    "path = Path(sys.argv[1])\n"
+    "for _ in range(200):\n"
+    "    with changing(path): path.write_text(str(int(path.read_text()) + 1))"
+)
+
+
+def test_of_several_who_change_a_file_none_undoes_anothers_change(tmp_path: Path) -> None:
+    path = tmp_path / "number"
+    path.write_text("0")
+    others = [subprocess.Popen([sys.executable, "-c", CHANGE, str(path)]) for _ in range(3)]
+    assert [other.wait(60) for other in others] == [0, 0, 0]
+    assert path.read_text() == "600"
