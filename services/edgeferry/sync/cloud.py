@@ -1,20 +1,25 @@
 """The Cloud's end of the link: listens, holds edges back when the chain lags."""
 
 import asyncio
+import contextlib
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 
-from edgeferry.core.errors import InvalidSettings, Stop
+from edgeferry.core.errors import InvalidSettings, LogUnavailable, Stop
+from edgeferry.log.topics import site_topic
 from edgeferry.runtime.service import Health
 from edgeferry.runtime.settings import SyncSettings
 from edgeferry.sync import handshake
 from edgeferry.sync.edges import Edge, Edges
 from edgeferry.sync.ending import SessionEnded
+from edgeferry.sync.handed_on import is_past
 from edgeferry.sync.inbox import Checkpoint
+from edgeferry.sync.lane_rate import LaneRate
 from edgeferry.sync.lane_status import ReceivedLane, SentLane, received_lane
 from edgeferry.sync.lanes import UP
 from edgeferry.sync.sending import LinkLimits
@@ -36,6 +41,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class EdgeStatus:
+    """``lanes``: that it sends; ``down``: that it gets."""
+
     id: str
     name: str
     connected: bool
@@ -64,6 +71,7 @@ class CloudSync:
         self._watcher: asyncio.Task[None] | None = None
         self._stopping = False
         self._behind = False
+        self._rates: defaultdict[tuple[str, str], LaneRate] = defaultdict(LaneRate)
         self._held_back = ""
         self.port = 0
 
@@ -130,16 +138,54 @@ class CloudSync:
     async def _status(self, edge: Edge) -> EdgeStatus:
         session = self._sessions.live(edge.id)
         if session is not None:
-            lanes = [received_lane(inbox) for inbox in session.inboxes]
+            lanes = [
+                received_lane(inbox, self._rate(edge.id, inbox.name)) for inbox in session.inboxes
+            ]
             return EdgeStatus(edge.id, edge.name, True, lanes, await self._down(edge.id))
-        lanes = []
-        for lane in UP:
-            stored = await self._parts.received.positions.load(position_name(edge.id, lane))
-            if stored is not None:
-                kept = Checkpoint.unpack(stored)
-                at = kept.position.offset
-                lanes.append(ReceivedLane(lane, kept.position.epoch, kept.made, at, at, kept.lost))
-        return EdgeStatus(edge.id, edge.name, False, lanes, await self._down(edge.id))
+        away = [lane for name in UP if (lane := await self._away(edge.id, name)) is not None]
+        return EdgeStatus(edge.id, edge.name, False, away, await self._down(edge.id))
+
+    async def _away(self, edge_id: str, lane: str) -> ReceivedLane | None:
+        """As its last session left it. Raises StoreUnavailable."""
+        received = self._parts.received
+        stored = await received.positions.load(position_name(edge_id, lane))
+        if stored is None:
+            return None
+        kept = Checkpoint.unpack(stored)
+        at, applied = kept.position.offset, None
+        if received.committed is not None:
+            with contextlib.suppress(LogUnavailable):
+                done = await received.committed(site_topic(received.site, lane))
+                applied = at if is_past(done, kept.ends) else None
+        return ReceivedLane(
+            lane=lane,
+            epoch=kept.position.epoch,
+            made=kept.made,
+            received=at,
+            acked=at,
+            lost=kept.lost,
+            sent=at,
+            applied=applied,
+            depth=max(0, kept.made - at),
+            rate=self._rate(edge_id, lane),
+        )
+
+    def _rate(self, edge_id: str, lane: str) -> float:
+        rate = self._rates.get((edge_id, lane))
+        return rate.per_second(self._parts.received.clock.monotonic()) if rate else 0.0
+
+    def _sample_rates(self) -> None:
+        now = self._parts.received.clock.monotonic()
+        for session in self._sessions.all():
+            edge_id = session.edge.id
+            up = [(one.name, one.lane.epoch, one.lane.received) for one in session.inboxes]
+            down = [
+                (outbox.lane, outbox.session.epoch, outbox.session.acked)
+                for outbox in self._parts.down(edge_id)
+                if outbox.session is not None
+            ]
+            for lane, epoch, count in (*up, *down):
+                self._rates[edge_id, lane].sample(now, epoch, count)
 
     async def _down(self, edge_id: str) -> list[SentLane]:
         now_ms = self._parts.received.clock.now_ms()
@@ -148,16 +194,19 @@ class CloudSync:
             figures = await outbox.figures()
             session = outbox.session
             age = None if figures.oldest_ms is None else max(0, now_ms - figures.oldest_ms)
+            epoch, (applied_epoch, applied) = outbox.epoch, outbox.applied
             lanes.append(
                 SentLane(
                     lane=outbox.lane,
-                    epoch=session.epoch if session else outbox.kept[0],
+                    epoch=epoch,
                     made=figures.end,
                     sent=session.next_offset if session else figures.acked,
                     acked=figures.acked,
                     depth=figures.end - figures.first,
                     oldest_age_ms=age,
                     lost=figures.dropped,
+                    applied=applied if epoch and applied_epoch == epoch else None,
+                    rate=self._rate(edge_id, outbox.lane),
                 )
             )
         return lanes
@@ -193,6 +242,7 @@ class CloudSync:
         while True:
             self._held_back = self._why_held_back()
             self._sessions.window = 0 if self._held_back else self._limits.window
+            self._sample_rates()
             admitted = self._admitted()
             for session in self._sessions.all():
                 if admitted is not None and session.edge not in admitted:

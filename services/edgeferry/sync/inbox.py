@@ -31,9 +31,10 @@ from edgeferry.log.limits import MAX_DEAD_LETTER_BYTES
 from edgeferry.log.topics import site_topic
 from edgeferry.sync.batches import BatchUnpacker, Event, unpacked_size
 from edgeferry.sync.flow import ReceiveLane
+from edgeferry.sync.handed_on import Committed, HandedOn
 from edgeferry.sync.recovery import Found, longest_prefix, origin_of
 from edgeferry.sync.resume import Begin, Want, event_hash
-from edgeferry.sync.sync_pb2 import Batch
+from edgeferry.sync.sync_pb2 import Batch, Made
 
 CHECKPOINT_SECONDS = 1.0
 CHECKPOINT_RECORDS = 50_000
@@ -57,6 +58,8 @@ class Received:
     clock: Clock
     dead_lettered: Callable[[str], None] = lambda _lane: None
     """Called with a lane for each event that became a dead letter instead."""
+    committed: Committed | None = None
+    """Of who hands the events on from the received topics."""
 
 
 class Checkpoint(NamedTuple):
@@ -105,7 +108,12 @@ class Inbox:
         self.topic = site_topic(received.site, lane)
         self.lane = ReceiveLane(Want(0, 0, 0))
         self.made = 0
+        self.sent = 0
+        self.oldest_age_ms: int | None = None
         self.lost = 0
+        self.handed = HandedOn(
+            topic=self.topic, reader=received.reader, committed=received.committed
+        )
         self._edge = edge_id.encode()
         self._stream = stream
         self._parts = received
@@ -119,6 +127,12 @@ class Inbox:
         self._saved_at = received.clock.monotonic()
         self._since_saved = 0
         self._unsaved_begin = False  # then nothing may be appended before it is saved
+
+    def told(self, made: Made) -> None:
+        """What the sender says of its side."""
+        self.made = max(self.made, made.end)
+        self.sent = made.sent
+        self.oldest_age_ms = made.oldest_age_ms if made.HasField("oldest_age_ms") else None
 
     async def recover(self) -> Want:
         """The position that is true in the received log, whatever happened before.

@@ -39,6 +39,7 @@ _PACE_SECONDS = 0.005
 
 _KEEP_SECONDS = 1.0
 _MADE_SECONDS = 2.0
+_FOLLOW_SECONDS = 1.0
 _GOODBYE_SECONDS = 1.0
 
 BEAT_SECONDS = 5.0
@@ -109,7 +110,18 @@ class Link:
             window = self._window
             for inbox in self._inboxes.values():
                 inbox.lane.granted(window)
-                await self.send(Frame(credit=Credit(lane=inbox.name, window=window)))
+                credit = Credit(lane=inbox.name, window=window)
+                credit.applied_epoch, credit.applied = inbox.handed.epoch, inbox.handed.offset
+                await self.send(Frame(credit=credit))
+
+    async def _follow_handed_on(self) -> None:
+        while True:
+            await asyncio.sleep(_FOLLOW_SECONDS)
+            for inbox in self._inboxes.values():
+                with contextlib.suppress(Later, TimeoutError):
+                    async with asyncio.timeout(_MADE_SECONDS):
+                        if await inbox.handed.look(inbox.lane):
+                            self._window_changed.set()
 
     async def run(self, writer: LogWriter) -> SessionEnded:
         """Until either side or the connection ends it. Returns after the append under way
@@ -124,6 +136,7 @@ class Link:
             asyncio.create_task(self._read(), name="sync read"),
             asyncio.create_task(self._listen(), name="sync silence"),
             asyncio.create_task(self._tell_credit(), name="sync credit"),
+            asyncio.create_task(self._follow_handed_on(), name="sync handed on"),
         ]
         tasks += [
             asyncio.create_task(self._acknowledge(inbox), name=f"sync ack {inbox.name}")
@@ -225,11 +238,11 @@ class Link:
     def _on_credit(self, frame: Frame) -> None:
         sending = self._sent_lane(frame.credit.lane)
         sending.lane.credit(frame.credit.window)
+        sending.outbox.applied = (frame.credit.applied_epoch, frame.credit.applied)
         sending.changed.set()
 
     def _on_made(self, frame: Frame) -> None:
-        inbox = self._inbox(frame.made.lane)
-        inbox.made = max(inbox.made, frame.made.end)
+        self._inbox(frame.made.lane).told(frame.made)
 
     def _on_skip(self, frame: Frame) -> None:
         for told in frame.begun.begins:
@@ -362,15 +375,16 @@ class Link:
     async def _tell_made(self, sending: Sending) -> None:
         """Also when it is the same as ever, as a beat."""
         clock = asyncio.get_running_loop().time
-        outbox, told, told_at = sending.outbox, -1, 0.0
+        told, told_at = Made(), 0.0
         while True:
-            with contextlib.suppress(Later, TimeoutError):
+            with contextlib.suppress(Later, OffsetOutOfRange, TimeoutError):
                 async with asyncio.timeout(_MADE_SECONDS):
-                    await outbox.end()
-            end = outbox.last_end  # a log that does not answer is no reason to fall silent
-            if end != told or clock() - told_at >= BEAT_SECONDS:
-                await self.send(Frame(made=Made(lane=sending.name, end=end)))
-                told, told_at = end, clock()
+                    await sending.look()
+            # a log that does not answer is no reason to fall silent
+            made = sending.made(self._site.clock.now_ms())
+            if made != told or clock() - told_at >= BEAT_SECONDS:
+                await self.send(Frame(made=made))
+                told, told_at = made, clock()
             await asyncio.sleep(_MADE_SECONDS)
 
 

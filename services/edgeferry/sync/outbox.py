@@ -26,7 +26,8 @@ from edgeferry.sync.set_aside import Aside
 class Outbox:
     """One lane that this side sends, over all sessions: one at a time uses it.
 
-    ``session``: that one's bookkeeping, None where there is none."""
+    ``session``: that one's bookkeeping, None where there is none. ``applied``: epoch and
+    offset below which the receiver has handed everything on, as last told."""
 
     def __init__(self, *, lane: str, log: SendLog, positions: PositionStore, stream: str) -> None:
         """``stream``: the name under which the position store keeps this lane."""
@@ -35,6 +36,7 @@ class Outbox:
         self._positions = positions
         self._stream = stream
         self.session: SendLane | None = None
+        self.applied = (0, 0)
         self._memory: SendMemory | None = None
         self._ledger: DropLedger | None = None
         self._aside: Aside | None = None
@@ -186,6 +188,11 @@ class Outbox:
         return self._facts.end
 
     @property
+    def epoch(self) -> int:
+        """Of the session, or of the last one that is known; 0: of none."""
+        return self.session.epoch if self.session is not None else self.kept[0]
+
+    @property
     def kept(self) -> tuple[int, int]:
         """Epoch and acked offset as last kept."""
         return (self._memory.epoch, self._memory.acked) if self._memory else (0, 0)
@@ -204,6 +211,13 @@ class Outbox:
         oldest_ms = await self._oldest_ms(first, self.session) if first < facts.end else None
         dropped = (await self._standing(facts)).total
         return Figures(first, facts.end, size, measured, oldest_ms, acked, dropped)
+
+    async def oldest_ms(self) -> int | None:
+        """When the oldest event that is not acknowledged was appended, as of the last ``end``.
+
+        Raises LogUnavailable, StoreUnavailable, OffsetOutOfRange."""
+        first = max(await self._acked(), self._facts.start)
+        return await self._oldest_ms(first, self.session) if first < self._facts.end else None
 
     async def _acked(self) -> int:
         if self.session is not None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from edgeferry.sync.flow import SendLane
 from edgeferry.sync.outbox import Outbox
+from edgeferry.sync.sync_pb2 import Made
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,25 @@ class Sending:
         self.changed = asyncio.Event()
         self.idle = asyncio.Event()
         self.held_by_schema: int | None = None
+        self._oldest_ms: int | None = None
         outbox.session = self.lane
 
     @property
     def name(self) -> str:
         return self.outbox.lane
+
+    async def look(self) -> None:
+        """Ask the log what ``made`` tells. Raises LogUnavailable, StoreUnavailable,
+        OffsetOutOfRange."""
+        await self.outbox.end()
+        self._oldest_ms = await self.outbox.oldest_ms()
+
+    def made(self, now_ms: int) -> Made:
+        """As of the last ``look``."""
+        told = Made(lane=self.name, end=self.outbox.last_end, sent=self.lane.next_offset)
+        if self._oldest_ms is not None:
+            told.oldest_age_ms = max(0, now_ms - self._oldest_ms)
+        return told
 
     async def room(self) -> None:
         while not self.lane.has_room():

@@ -475,23 +475,31 @@ Global___Ack: _TypeAlias = Ack  # noqa: Y015
 
 @_typing.final
 class Credit(_message.Message):
-    """How many bytes of Records may be under way from now on; 0 pauses the lane."""
+    """How many bytes of Records may be under way from now on; 0 pauses the lane. applied: what
+    the receiver has handed on, everything below it, in applied_epoch (0: not known).
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     LANE_FIELD_NUMBER: _builtins.int
     WINDOW_FIELD_NUMBER: _builtins.int
+    APPLIED_EPOCH_FIELD_NUMBER: _builtins.int
+    APPLIED_FIELD_NUMBER: _builtins.int
     lane: _builtins.str
     window: _builtins.int
+    applied_epoch: _builtins.int
+    applied: _builtins.int
     def __init__(
         self,
         *,
         lane: _builtins.str = ...,
         window: _builtins.int = ...,
+        applied_epoch: _builtins.int = ...,
+        applied: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lane", b"lane", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "applied_epoch", b"applied_epoch", "lane", b"lane", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -499,25 +507,35 @@ Global___Credit: _TypeAlias = Credit  # noqa: Y015
 
 @_typing.final
 class Made(_message.Message):
-    """The end of the sender's log, for the receiver's account of what is still to come."""
+    """The end of the sender's log, for the receiver's account of what is still to come; what has
+    left, and how old the oldest event is that is not acknowledged (ms, absent: none is).
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     LANE_FIELD_NUMBER: _builtins.int
     END_FIELD_NUMBER: _builtins.int
+    SENT_FIELD_NUMBER: _builtins.int
+    OLDEST_AGE_MS_FIELD_NUMBER: _builtins.int
     lane: _builtins.str
     end: _builtins.int
+    sent: _builtins.int
+    oldest_age_ms: _builtins.int
     def __init__(
         self,
         *,
         lane: _builtins.str = ...,
         end: _builtins.int = ...,
+        sent: _builtins.int = ...,
+        oldest_age_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_oldest_age_ms", b"_oldest_age_ms", "oldest_age_ms", b"oldest_age_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "lane", b"lane"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_oldest_age_ms", b"_oldest_age_ms", "end", b"end", "lane", b"lane", "oldest_age_ms", b"oldest_age_ms", "sent", b"sent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__oldest_age_ms: _TypeAlias = _typing.Literal["oldest_age_ms"]  # noqa: Y015
+    _WhichOneofArgType__oldest_age_ms: _TypeAlias = _typing.Literal["_oldest_age_ms", b"_oldest_age_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__oldest_age_ms) -> _WhichOneofReturnType__oldest_age_ms | None: ...
 
 Global___Made: _TypeAlias = Made  # noqa: Y015
 

@@ -52,33 +52,33 @@ async def list_edges(settings_file: Path, as_json: bool) -> None:
 @json_option
 @asynchronous
 async def status(settings_file: Path, as_json: bool) -> None:
-    """How far each lane is, in a running Cloud: events made, sent, received and durable at the
-    other end (acked)."""
+    """How far each lane is, in a running Cloud: events made, sent, received, durable at the
+    other end (acked) and handed on there (applied); how many wait, the age of the oldest, and
+    how many went over it per second, lately."""
     settings = load_settings(settings_file)
     shown = (await SiteRest(settings).shown("/edges"))["edges"]
     if as_json:
         print_json(shown)
         return
     print_table(
-        ("edge", "connected", "lane", "made", "sent", "received", "acked", "waiting", "oldest",
-         "lost"),
+        ("edge", "connected", "lane", "made", "sent", "received", "acked", "applied", "waiting",
+         "oldest", "per second", "lost"),
         (row for edge in shown for row in _lane_rows(edge)),
     )  # fmt: skip
 
 
 def _lane_rows(edge: dict[str, Any]) -> Iterator[tuple[object, ...]]:
     head = (edge["name"], "yes" if edge["connected"] else "no")
-    for lane in edge["lanes"]:
-        waiting = lane["made"] - lane["acked"]
-        yield (*head, f"{lane['lane']} up", lane["made"], "", lane["received"], lane["acked"],
-               waiting, "", lane["lost"])  # fmt: skip
-    for lane in edge["down"]:
+    lanes = [("up", lane) for lane in edge["lanes"]] + [("down", lane) for lane in edge["down"]]
+    for direction, lane in lanes:
         age = lane["oldest_age_ms"]
         oldest = "" if age is None else f"{age / 1000:.0f} s"
-        yield (*head, f"{lane['lane']} down", lane["made"], lane["sent"], "", lane["acked"],
-               lane["depth"], oldest, lane["lost"])  # fmt: skip
-    if not edge["lanes"] and not edge["down"]:
-        yield (*head, *[""] * 8)
+        positions = (lane.get(name) for name in ("made", "sent", "received", "acked", "applied"))
+        shown = ("" if at is None else at for at in positions)
+        yield (*head, f"{lane['lane']} {direction}", *shown, lane["depth"], oldest, lane["rate"],
+               lane["lost"])  # fmt: skip
+    if not lanes:
+        yield (*head, *[""] * 10)
 
 
 @edges.command()

@@ -138,12 +138,14 @@ class Shared:
         return [expiry(self.here, tenant_id, self.store, self.changes, self.clock)]
 
     def received(self) -> Received:
+        group = f"{self.site}.{'intake' if self.settings.role == 'cloud' else 'apply'}"
         return Received(
             site=self.site,
             reader=self.log.reader,
             positions=self.store.positions,
             clock=self.clock,
             dead_lettered=lambda lane: self.metrics.lane(lane).dead(1),
+            committed=lambda topic: self.log.reader.committed(group, topic),
         )
 
     def log_and_store(self) -> list[Service]:

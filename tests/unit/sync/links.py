@@ -64,7 +64,15 @@ class Site:
             positions=self.positions,
             clock=self.clock,
             dead_lettered=self.dead_lettered.append,
+            committed=lambda topic: self.reader.committed("handler", topic),
         )
+
+    async def handle(self, lane: str) -> None:
+        """All that was received is handed on."""
+        topic = f"{self.name}.{lane}"
+        ends = await self.reader.ends(topic)
+        offsets = {partition: ends[partition].end for partition in ends}
+        await self.reader.commit("handler", topic, offsets)
 
     def outbox(self, lane: str) -> Outbox:
         log = TopicLog(
