@@ -11,6 +11,7 @@ import aiomqtt
 import httpx
 import orjson
 
+from edgeferry.runtime.settings import load_settings
 from edgeferry.runtime.strict_yaml import dump_yaml, load_yaml
 from edgeferry.tools.bench.cut_link import CutLink
 from tests.integration.requirements.stored import Held, Stored
@@ -75,6 +76,11 @@ class Site:
     async def close(self) -> None:
         await self.stop()
         await self._client.aclose()
+
+    @property
+    def root_chain(self) -> str:
+        """As its settings name it."""
+        return load_settings(self.settings).root_chain
 
     async def edgeferry(self, *arguments: str) -> Any:
         """What a command tells of this site with ``--json``."""

@@ -16,6 +16,7 @@ import fastavro
 import yaml
 from cassandra.cluster import Session
 from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 SCHEMAS = Path(__file__).parents[3] / "schemas"
 _WAIT_SECONDS = 10.0
@@ -140,6 +141,7 @@ class OnServers:
         self._site = site
         self._cql = cql
         self._keyspace = keyspace
+        self._admin = AdminClient({"bootstrap.servers": kafka})
 
     def topic(self, name: str) -> list[Held]:
         settings = {
@@ -155,9 +157,7 @@ class OnServers:
             consumer.close()
 
     def groups(self) -> set[str]:
-        from confluent_kafka.admin import AdminClient
-
-        listed = AdminClient({"bootstrap.servers": self._kafka}).list_consumer_groups().result()
+        listed = self._admin.list_consumer_groups().result(_WAIT_SECONDS)
         names = {group.group_id for group in listed.valid}
         return {name for name in names if name.startswith(f"{self._site}.")}
 

@@ -2,7 +2,6 @@
 
 import pytest
 
-from edgeferry.runtime.settings import load_settings
 from tests.integration.requirements.pair import TS, Device, Pair
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -21,8 +20,8 @@ async def test_requirement_04_the_chain_that_the_clouds_settings_name_handles_it
 ) -> None:
     all_is_stored = await publish(delivered, "04-all-is-stored")
     hot_is_stored = await publish(automatic, "04-hot-is-stored")
-    assert load_settings(delivered.cloud.settings).root_chain == "cloud_root"
-    assert load_settings(automatic.cloud.settings).root_chain.endswith("saves_attributes.yaml")
+    assert delivered.cloud.root_chain == "cloud_root"
+    assert automatic.cloud.root_chain.endswith("saves_attributes.yaml")
 
     await delivered.cloud.until_stored(
         lambda held: held.history(all_is_stored["id"]) == {COLD: 12, HOT: 31}

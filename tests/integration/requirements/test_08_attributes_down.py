@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from edgeferry.runtime.settings import load_settings
 from tests.integration.requirements.pair import Pair, Site, new_device
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -13,8 +12,7 @@ SCOPES = ("SERVER_SCOPE", "SHARED_SCOPE")
 
 
 async def has_no_push_to_edge(cloud: Site) -> bool:
-    chain = load_settings(cloud.settings).root_chain
-    (checked,) = (await cloud.edgeferry_tool("check", chain))["chains"]
+    (checked,) = (await cloud.edgeferry_tool("check", cloud.root_chain))["chains"]
     return "push_to_edge" not in {node["type"] for node in checked["nodes"]}
 
 
