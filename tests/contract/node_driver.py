@@ -7,6 +7,7 @@ from typing import Any
 
 from edgeferry.core.message import DataType, RuleMessage
 from edgeferry.core.node import AttributesWrite, Leaving, NodeSpec, TimeseriesWrite
+from edgeferry.core.store import DeletedKey, TimeseriesDelete
 from edgeferry.rules.config import build_config
 
 MESSAGE_ID = "5f0a7f66-0000-4000-8000-000000000001"
@@ -45,7 +46,7 @@ def message(
 
 @dataclass
 class MemoryPort:
-    """Takes saves; raises ``error`` while it has one."""
+    """Takes saves and deletes; raises ``error`` while it has one."""
 
     saved: list[Any] = field(default_factory=list)
     error: Exception | None = None
@@ -54,6 +55,12 @@ class MemoryPort:
         if self.error is not None:
             raise self.error
         self.saved += writes
+
+    async def delete(self, delete: TimeseriesDelete) -> Sequence[DeletedKey]:
+        if self.error is not None:
+            raise self.error
+        self.saved.append(delete)
+        return ()
 
     async def related(self, entities: Sequence[tuple[str, str]]) -> Sequence[Sequence[str]]:
         """Every device is assigned to two edges, nothing else to any."""

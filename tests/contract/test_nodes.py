@@ -43,6 +43,15 @@ from tests.contract.node_driver import NodeUnderTest, message
 CASES = Path(__file__).parent.parent / "cases" / "nodes"
 SOURCES = Path(__file__).parent.parent.parent / "services" / "edgeferry" / "rules" / "nodes"
 
+SAVED_TYPES = {
+    "save_timeseries": "POST_TELEMETRY_REQUEST",
+    "save_attributes": "POST_ATTRIBUTES_REQUEST",
+    "delete_timeseries": "TIMESERIES_DELETED",
+    "push_to_edge": "POST_TELEMETRY_REQUEST",
+}
+"""What a node with a port takes."""
+SAVED_BODY = {"timeseries": ["a"], "startTs": 1, "endTs": 2}
+
 every_node = pytest.mark.parametrize("spec", list(NODES.values()), ids=list(NODES))
 
 json_values = st.recursive(
@@ -177,11 +186,11 @@ def test_an_unavailable_store_is_for_the_runner_to_wait_for(spec: NodeSpec) -> N
         return
     node = NodeUnderTest(spec, options_of(spec))
     node.port.error = StoreUnavailable("away")
-    kind = "POST_TELEMETRY_REQUEST" if spec.port == "timeseries" else "POST_ATTRIBUTES_REQUEST"
+    given = message(type=SAVED_TYPES[spec.type], data=SAVED_BODY)
     with pytest.raises(StoreUnavailable):
-        node.run(message(type=kind, data={"a": 1}))
+        node.run(given)
     node.port.error = None
-    node.run(message(type=kind, data={"a": 1}))
+    node.run(given)
     if spec.port != "edges":
         assert len(node.port.saved) == 1, "a save that failed is repeated whole"
 

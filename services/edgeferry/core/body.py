@@ -7,7 +7,7 @@ changes what it is given.
 
 import json
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from edgeferry.core.errors import InvalidPayload
 from edgeferry.core.kv import Scope, TsPoint, Value
@@ -103,6 +103,45 @@ def deleted_attributes(message: RuleMessage) -> list[str]:
     if type(keys) is not list or not keys or not all(type(key) is str and key for key in keys):
         raise InvalidPayload('deleted attributes want {"attributes": [key, ...]}')
     return keys
+
+
+class DeletedValues(NamedTuple):
+    """History with start_ts <= ts < end_ts (ms) is to go; the rest as ``TimeseriesDelete``."""
+
+    keys: list[str]
+    start_ts: int
+    end_ts: int
+    delete_latest: bool
+    rewrite_latest: bool
+
+    def text(self) -> str:
+        """The JSON that it was read from."""
+        return json.dumps(
+            {
+                "timeseries": self.keys,
+                "startTs": self.start_ts,
+                "endTs": self.end_ts,
+                "deleteLatest": self.delete_latest,
+                "rewriteLatestIfDeleted": self.rewrite_latest,
+            }
+        )
+
+
+def deleted_timeseries(message: RuleMessage) -> DeletedValues:
+    """Of ``{"timeseries": [key, ...], "startTs", "endTs"}``, with ``deleteLatest`` and
+    ``rewriteLatestIfDeleted`` where they are not as a delete through REST has them."""
+    body = parsed(message)
+    keys = body.get("timeseries") if type(body) is dict else None
+    if type(keys) is not list or not keys or not all(type(key) is str and key for key in keys):
+        raise InvalidPayload('deleted values want {"timeseries": [key, ...], "startTs", "endTs"}')
+    start, end = body.get("startTs"), body.get("endTs")
+    latest = body.get("deleteLatest", True)
+    rewrite = body.get("rewriteLatestIfDeleted", False)
+    if not all(type(ts) is int and 0 <= ts < 2**63 for ts in (start, end)):
+        raise InvalidPayload("startTs and endTs: times in ms are wanted")
+    if type(latest) is not bool or type(rewrite) is not bool:
+        raise InvalidPayload("deleteLatest and rewriteLatestIfDeleted are true or false")
+    return DeletedValues(keys, start, end, latest, rewrite)
 
 
 def _points(body: Any, ts: int) -> list[TsPoint]:

@@ -15,6 +15,7 @@ from edgeferry.core.body import (
     attributes,
     data_ts,
     deleted_attributes,
+    deleted_timeseries,
     parsed,
     telemetry,
     updated_telemetry,
@@ -58,6 +59,7 @@ class Body(NamedTuple):
     attribute_keys: AttributeKeysBody | None = None
     rpc: str | None = None
     alarm: str | None = None
+    entity: str | None = None
 
     @property
     def part(self) -> str:
@@ -100,6 +102,7 @@ def event_of(message: RuleMessage, body: Body, maker: str) -> CloudEvent:
         attribute_keys=body.attribute_keys,
         rpc=body.rpc,
         alarm=body.alarm,
+        entity=body.entity,
     )
 
 
@@ -110,6 +113,12 @@ def _telemetry(message: RuleMessage, scope: Scope) -> Body:
     read = updated_telemetry if message.type == T.TIMESERIES_UPDATED else telemetry
     points = read(message, data_ts(message))
     return Body("TIMESERIES_UPDATED", telemetry=True, timeseries=points)
+
+
+def _deleted_telemetry(message: RuleMessage, scope: Scope) -> Body:
+    """In the telemetry lane: after the values that it deletes."""
+    wanted = deleted_timeseries(message)
+    return Body("TIMESERIES_DELETED", telemetry=True, entity=wanted.text())
 
 
 def _attributes(message: RuleMessage, scope: Scope) -> Body | None:
@@ -139,11 +148,24 @@ def _attribute_keys(message: RuleMessage, scope: Scope) -> Body:
 
 
 def _versions(message: RuleMessage, keys: Iterable[str]) -> dict[str, int]:
-    """The version that the attributes service gave, if the message says so."""
+    """Those that the attributes service gave, if the message says so: metadata ``version``, of
+    all keys, or ``versions``, a JSON object by key. By them what comes over the link twice,
+    by itself and through a chain, counts once."""
     text = message.metadata.get("version", "")
-    if not (text.isascii() and text.isdigit() and len(text) < _VERSION_DIGITS):
+    if text.isascii() and text.isdigit() and len(text) < _VERSION_DIGITS:
+        return dict.fromkeys(keys, int(text))
+    try:
+        told = json.loads(message.metadata.get("versions", "{}"))
+    except (ValueError, RecursionError):
         return {}
-    return dict.fromkeys(keys, int(text))
+    if not isinstance(told, dict):
+        return {}
+    wanted = {key: told.get(key) for key in keys}
+    return {
+        key: version
+        for key, version in wanted.items()
+        if type(version) is int and 0 < version < 10 ** (_VERSION_DIGITS - 1)
+    }
 
 
 def _activity(message: RuleMessage, scope: Scope) -> Body | None:
@@ -189,6 +211,7 @@ def _rpc(message: RuleMessage, scope: Scope) -> Body:
 BODIES: Final[Mapping[str, Maker]] = {
     T.POST_TELEMETRY_REQUEST: _telemetry,
     T.TIMESERIES_UPDATED: _telemetry,
+    T.TIMESERIES_DELETED: _deleted_telemetry,
     T.POST_ATTRIBUTES_REQUEST: _attributes,
     T.ATTRIBUTES_UPDATED: _attributes,
     T.ATTRIBUTES_DELETED: _attribute_keys,

@@ -6,6 +6,7 @@ from typing import Final
 from edgeferry.core.node import NodeSpec
 from edgeferry.rules.nodes import (
     check_fields,
+    delete_timeseries,
     log,
     message_type_switch,
     output,
@@ -24,6 +25,7 @@ _SPECS: Final = (
     script_filter.NODE,
     check_fields.NODE,
     save_timeseries.NODE,
+    delete_timeseries.NODE,
     save_attributes.NODE,
     push_to_cloud.NODE,
     push_to_edge.NODE,

@@ -13,9 +13,11 @@ import orjson
 from edgeferry.core.errors import Never, Undecodable
 from edgeferry.core.ids import derived_id
 from edgeferry.core.message import DataType, RuleMessage
+from edgeferry.core.message_type import MessageType
 from edgeferry.core.record import HEADER_ORIGIN, HEADER_TRACEPARENT, HEADER_TYPE, Outgoing, Record
 from edgeferry.log.codec import codec, encode_message
-from edgeferry.log.topics import root_topic
+from edgeferry.log.topics import root_topic, site_topic
+from edgeferry.sync.device_requests import request_of, response_of
 from edgeferry.sync.quick_events import EventHead, json_fragment, read_telemetry
 from edgeferry.sync.received_changes import AvroRecord, ReceivedChanges, Source, body_of
 
@@ -44,6 +46,14 @@ class Taken(NamedTuple):
     records: list[Outgoing]
 
 
+class Told(NamedTuple):
+    """What a message says; data: JSON text. Its metadata is completed."""
+
+    type: str
+    metadata: dict[str, str]
+    data: str
+
+
 class RuleMessages:
     """Makes the messages and changes; one per site."""
 
@@ -51,6 +61,7 @@ class RuleMessages:
         """``source``: the side that the events come from. ``tenant_id`` is the site's: what
         an event says about it is not believed."""
         self._topic = root_topic(site)
+        self._commands = site_topic(site, "device-commands")
         self._tenant_id = tenant_id
         self._source: Source = source
         self._node = "cloud.intake" if source == "edge" else "edge.apply"
@@ -79,6 +90,11 @@ class RuleMessages:
             data = _values(body["values"])
             type_ = "POST_ATTRIBUTES_REQUEST"
             return Taken(head, [self._message(record, edge_id, head, 0, type_, metadata, data)])
+        if action == "TIMESERIES_DELETED":
+            deleted = Told(str(MessageType.TIMESERIES_DELETED), {}, event["entity"] or "")
+            return Taken(head, [self._told(record, edge_id, head, 0, deleted)])
+        if action == "RPC_CALL" and (call := self._call(event, record, edge_id, head)):
+            return Taken(head, [call])
         change = self._changes.of(event, record, edge_id)
         if change is None:
             raise UnsupportedAction(
@@ -86,6 +102,23 @@ class RuleMessages:
                 "site: replay this dead letter after an upgrade that takes it"
             )
         return Taken(head, [change])
+
+    def _call(
+        self, event: AvroRecord, record: Record, edge_id: bytes, head: EventHead
+    ) -> Outgoing | None:
+        """A device's call enters the Cloud's chain, the answer to one goes to its session at
+        the Edge. None: it is about a command to a device."""
+        if self._source == "edge":
+            request = request_of(event["rpc"])
+            if request is None:
+                return None
+            told = Told(str(MessageType.TO_SERVER_RPC_REQUEST), *request)
+            return self._told(record, edge_id, head, 0, told)
+        response = response_of(event["rpc"])
+        if response is None:
+            return None
+        told = Told(str(MessageType.TO_SERVER_RPC_RESPONSE), *response)
+        return self._told(record, edge_id, head, 0, told)._replace(topic=self._commands)
 
     def _telemetry(
         self, record: Record, edge_id: bytes, head: EventHead, points: Points
@@ -107,6 +140,13 @@ class RuleMessages:
         metadata: dict[str, str],
         data: dict[str, Any],
     ) -> Outgoing:
+        told = Told(type_, metadata, orjson.dumps(data).decode())
+        return self._told(record, edge_id, head, index, told)
+
+    def _told(
+        self, record: Record, edge_id: bytes, head: EventHead, index: int, told: "Told"
+    ) -> Outgoing:
+        type_, metadata, data = told
         event_id, stamp, entity_type, entity_id, name, profile = head
         if stamp > _MAX_STAMP - index:
             raise Undecodable(f"the stamp {stamp} leaves no room for point {index}")
@@ -129,7 +169,7 @@ class RuleMessages:
                 entity_id,
                 metadata,
                 _JSON,
-                orjson.dumps(data).decode(),
+                data,
             )
         )
         origin = edge_id if self._source == "edge" else _CLOUD.encode()

@@ -122,13 +122,10 @@ class ReceivedChanges:
             version=version,
         )
 
-    def _command(self, event: AvroRecord, origin: str) -> RpcChange | None:
-        """Down a command to carry out or one that is over, up what became of one. None: a
-        device's own request."""
+    def _command(self, event: AvroRecord, origin: str) -> RpcChange:
+        """Down a command to carry out or one that is over, up what became of one."""
         told = _object(event["rpc"] or "")
         rpc_id = told.get("requestUUID")
-        if rpc_id is None and self._source == "edge":
-            return None
         if not isinstance(rpc_id, str):
             raise Undecodable("a command has no requestUUID")
         status, body = RpcStatus.QUEUED, event["rpc"]

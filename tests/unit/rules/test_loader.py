@@ -318,11 +318,12 @@ def test_a_built_in_chain_loads_by_its_name(name: str) -> None:
     assert load_chain(name, role).name == name
 
 
-def test_the_default_chains_are_thingsboards() -> None:
+def test_the_default_chains_are_thingsboards_and_delete_what_the_other_site_deleted() -> None:
     edge = load_chain("edge_root", "edge")
     assert edge.targets("switch") == {
         "post telemetry": ("save",),
         "post attributes": ("attributes",),
+        "timeseries deleted": ("deleted",),
         "rpc request from device": ("log_rpc",),
         "rpc request to device": ("rpc",),
         "other": ("log_other",),
@@ -337,6 +338,7 @@ def test_the_default_chains_are_thingsboards() -> None:
     assert cloud.targets("switch") == {
         "post telemetry": ("save",),
         "post attributes": ("attributes",),
+        "timeseries deleted": ("deleted",),
         "rpc request from device": ("log_rpc",),
         "rpc request to device": ("rpc",),
         "other": ("log_other",),
@@ -372,7 +374,7 @@ def test_a_path_that_cannot_be_read(tmp_path: Path) -> None:
             "edge_rot",
             "no built-in chain edge_rot, did you mean edge_root?; for a file give its path",
         ),
-        ("mine", "no built-in chain mine; there are cloud_history_only, cloud_root, edge_root"),
+        ("mine", "no built-in chain mine; there are cloud_history_only, cloud_root, cloud_to_edge"),
     ):
         with pytest.raises(InvalidChain) as caught:
             load_chain(name, "edge")

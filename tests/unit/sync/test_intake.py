@@ -84,6 +84,14 @@ async def test_each_event_enters_the_chain_once(world: World) -> None:
 
 
 @pytest.mark.asyncio
+async def test_equal_events_are_not_merged(world: World) -> None:
+    intake = world.intake()
+    await intake.assigned({AT: 0})
+    first, second = world.receive(0, 1)
+    assert await passed(intake, [first, second._replace(value=first.value)]) == [0, 0]
+
+
+@pytest.mark.asyncio
 async def test_a_batch_that_was_not_delivered_passes_again(world: World) -> None:
     intake = world.intake()
     await intake.assigned({AT: 0})

@@ -107,8 +107,8 @@ def test_an_assets_names_are_an_assets() -> None:
 
 
 def test_an_action_that_is_not_taken_says_so() -> None:
-    with pytest.raises(UnsupportedAction, match="RPC_CALL"):
-        messages(event("RPC_CALL", rpc="{}"))
+    with pytest.raises(UnsupportedAction, match="ALARM_ACK"):
+        messages(event("ALARM_ACK"))
 
 
 def test_an_event_without_its_body_is_undecodable() -> None:

@@ -1,9 +1,11 @@
 """From a received event to a change: versions and origins kept, nobody forged."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 
+from edgeferry.core.body import DeletedValues, deleted_timeseries
 from edgeferry.core.changes import (
     AttributeChange,
     Change,
@@ -129,6 +131,68 @@ def test_a_command_comes_down_queued_and_its_answer_goes_up() -> None:
 def test_bad_answers_are_dead(rpc: str) -> None:
     with pytest.raises(Undecodable):
         up(event("RPC_CALL", rpc=rpc))
+
+
+def test_a_devices_own_call_enters_the_clouds_chain_with_whose_it_is() -> None:
+    call = {"requestId": "7", "serviceId": "gw", "sessionId": "s", "method": "getTime"}
+    (made,) = up(
+        event("RPC_CALL", rpc=json.dumps({**call, "params": '{"n": 10000000000000000000000}'}))
+    )
+    message = decode_message(made.value)
+    assert made.topic == "cloud.root"
+    assert dict(made.headers)["type"] == b"TO_SERVER_RPC_REQUEST"
+    assert (message.type, message.entity_id) == ("TO_SERVER_RPC_REQUEST", DEVICE)
+    assert message.data == '{"method":"getTime","params":{"n": 10000000000000000000000}}'
+    assert message.metadata == {
+        "requestId": "7", "serviceId": "gw", "sessionId": "s", "source": "edge", "edgeId": EDGE,
+        "deviceName": "Thermometer", "deviceType": "default",
+    }  # fmt: skip
+    nobodys = {"requestId": None, "method": "m", "params": "null"}
+    (made,) = up(event("RPC_CALL", rpc=json.dumps(nobodys)))
+    assert "requestId" not in decode_message(made.value).metadata
+
+
+def test_the_answer_to_a_devices_call_goes_to_its_session_at_the_edge() -> None:
+    answer = {"requestId": "7", "serviceId": "gw", "sessionId": "s", "response": '{"now": 5}'}
+    (made,) = down(event("RPC_CALL", rpc=json.dumps(answer)))
+    message = decode_message(made.value)
+    assert (made.topic, made.key) == ("edge.device-commands", DEVICE.encode())
+    assert (message.type, message.data) == ("TO_SERVER_RPC_RESPONSE", '{"now": 5}')
+    whose = {name: message.metadata[name] for name in ("requestId", "serviceId", "sessionId")}
+    assert whose == {"requestId": "7", "serviceId": "gw", "sessionId": "s"}
+
+
+@pytest.mark.parametrize(
+    ("take", "rpc"),
+    [
+        (up, {"params": "{}"}),
+        (up, {"method": "m", "params": {}}),
+        (up, {"method": "m", "params": "{"}),
+        (down, {"requestId": "7", "serviceId": "gw", "response": "{}"}),
+        (down, {"requestId": "7", "serviceId": "gw", "sessionId": "s"}),
+        (down, []),
+    ],
+)
+def test_a_devices_call_that_cannot_be_read_is_dead(
+    take: Callable[[CloudEvent], list[Outgoing]], rpc: object
+) -> None:
+    with pytest.raises(Undecodable):
+        take(event("RPC_CALL", rpc=json.dumps(rpc)))
+
+
+@pytest.mark.parametrize(
+    ("take", "topic", "source"),
+    [(up, "cloud.root", "edge"), (down, "edge.root", "cloud")],
+)
+def test_deleted_values_enter_the_receivers_chain_with_their_stamp(
+    take: Callable[[CloudEvent], list[Outgoing]], topic: str, source: str
+) -> None:
+    wanted = DeletedValues(["a"], 1, 2, True, False)
+    (made,) = take(event("TIMESERIES_DELETED", entity=wanted.text()))
+    message = decode_message(made.value)
+    assert (made.topic, message.type, message.stamp) == (topic, "TIMESERIES_DELETED", 1000)
+    assert message.metadata["source"] == source
+    assert deleted_timeseries(message) == wanted
 
 
 def test_telemetry_and_posted_attributes_enter_the_edges_chain_as_the_clouds() -> None:

@@ -50,7 +50,12 @@ def test_all_built_in_chains_are_good() -> None:
     document = json.loads(result.stdout)
     assert document["ok"]
     sides = {chain["chain"]: chain["side"] for chain in document["chains"]}
-    assert sides == {"cloud_history_only": "both", "cloud_root": "both", "edge_root": "edge"}
+    assert sides == {
+        "cloud_history_only": "both",
+        "cloud_root": "both",
+        "cloud_to_edge": "cloud",
+        "edge_root": "edge",
+    }
 
 
 def test_a_role_refuses_nodes_of_the_other_side() -> None:

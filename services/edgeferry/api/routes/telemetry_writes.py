@@ -197,7 +197,13 @@ class _Writes:
             await self._context.store.timeseries.delete(delete)
         except Unstorable as error:
             raise BadTelemetryRequest(f"nothing can be stored under this name: {error}") from None
-        data = {"timeseries": list(keys), "startTs": start, "endTs": end}
+        data = {
+            "timeseries": list(keys),
+            "startTs": start,
+            "endTs": end,
+            "deleteLatest": wanted.latest,
+            "rewriteLatestIfDeleted": wanted.rewrite,
+        }
         stamp = self._writing.stamps.take(1)
         await self._tell(entity, MessageType.TIMESERIES_DELETED, data, stamp)
 
