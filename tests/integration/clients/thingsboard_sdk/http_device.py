@@ -1,0 +1,54 @@
+"""A device over HTTP on ThingsBoard's library: ``http_device.py URL TOKEN``.
+
+Run by a Python of its own. Says what happens as JSON lines, until its standard input ends.
+"""
+
+import json
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from requests import HTTPError
+from tb_device_http import TBHTTPDevice
+
+WHEN = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
+
+
+def tell(**what: Any) -> None:
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
+
+
+def refused(what: Any) -> int:
+    try:
+        what()
+    except HTTPError as error:
+        return int(error.response.status_code)
+    return 200
+
+
+def main() -> None:
+    url, token = sys.argv[1:]
+    device = TBHTTPDevice(url, token)
+
+    def answer(body: dict[str, Any]) -> None:
+        device.send_rpc("", {"echo": body["params"]}, body["id"])
+        tell(command=body)
+
+    tell(connected=device.connect())
+    device.send_telemetry({"t": 20}, timestamp=WHEN, queued=False)
+    device.send_telemetry({"queued": 1}, timestamp=WHEN)
+    device.send_attributes({"serial": "h1"})
+    tell(limits=device.send_rpc("getSessionLimits"))
+    tell(
+        provision=refused(lambda: TBHTTPDevice.provision(url, "new", "key", "secret")),
+        firmware=refused(device.get_firmware_update),
+    )
+    device.subscribe("attributes", lambda body: tell(attributes=body))
+    device.subscribe("rpc", answer)
+    for _ in sys.stdin:
+        tell(read=device.request_attributes(["serial"], ["limit"]))
+
+
+if __name__ == "__main__":
+    main()
