@@ -61,12 +61,12 @@ class CloudEvents:
             raise ApiError(403, ErrorCode.PERMISSION_DENIED, "Cloud events are an Edge's to know")
         parts = [part for lane in _LANES for part in await self._parts(reader, lane, bounds)]
         oldest_first = page.order is EntityOrder.OLDEST
-        most = _MOST_LOOKED_AT if page.text else page.skip + page.size
-        if most > _MOST_LOOKED_AT:
+        if page.skip > _MOST_LOOKED_AT:
             raise bad_request(
-                f"page: at most {_MOST_LOOKED_AT} events of a list are shown: narrow it with "
+                f"page: the first {_MOST_LOOKED_AT} events of a list are shown: narrow it with "
                 "startTime and endTime, or turn it with sortOrder"
             )
+        most = _MOST_LOOKED_AT if page.text else page.skip + page.limit
         found = [
             placed
             for part in parts

@@ -44,7 +44,7 @@ class Devices:
         return await self._store.page(
             self._tenant_id,
             DEVICE,
-            page.size,
+            page.limit,
             page.skip,
             profile=type_,
             text=page.text,

@@ -147,7 +147,7 @@ class Edges:
             found, total = every[page.skip : page.skip + page.size], len(every)
         else:
             some, total = await self._store.entities.assigned(
-                edge_id, DEVICE, page.size, page.skip, text=page.text, order=page.order
+                edge_id, DEVICE, page.limit, page.skip, text=page.text, order=page.order
             )
             found = list(some)
         return page_of([shown(one) for one in found], total, page)

@@ -162,7 +162,8 @@ def device_info_shown(entity: Entity) -> dict[str, Any]:
 
 
 def edge_shown(edge: AdmittedEdge, entity: Entity | None, tenant_id: str) -> dict[str, Any]:
-    """``secret`` is shown once, when the edge is made."""
+    """``secret`` is shown once, when the edge is made; else it is empty, as are two members that
+    some client programs want."""
     made_ms = (UUID(edge.id).time - _UUID_EPOCH_100NS) // 10_000
     return {
         "id": entity_id("EDGE", edge.id),
@@ -174,7 +175,9 @@ def edge_shown(edge: AdmittedEdge, entity: Entity | None, tenant_id: str) -> dic
         "type": entity.profile if entity and entity.profile else DEFAULT_PROFILE,
         "label": entity.label if entity and entity.label else None,
         "routingKey": edge.key,
-        "secret": edge.secret or None,
+        "secret": edge.secret,
+        "edgeLicenseKey": "",
+        "cloudEndpoint": "",
         "version": entity.version if entity else 0,
         "additionalInfo": json.loads(entity.additional_info) if entity else {},
     }

@@ -5,23 +5,30 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from fastapi import Depends, Query
 
+from edgeferry.api.bodies import bad_request
 from edgeferry.core.store import EntityOrder
 
 NULL_ID: Final = "13814000-1dd2-11b2-8080-808080808080"
 """The field's id for "no customer"."""
 
+_INT_MAX: Final = 2**31 - 1
 _BY_TYPE: Final = ("type", "deviceProfileName")
 SortName = Literal["createdTime", "name", "type", "deviceProfileName"]
 Way = Literal["ASC", "DESC"]
 
 WayQuery = Annotated[Way | None, Query(alias="sortOrder")]
-SizeQuery = Annotated[int, Query(alias="pageSize", ge=1, le=1000)]
+MOST_ROWS: Final = 10_000
+"""Of one answer: it is made in memory."""
+
+SizeQuery = Annotated[int, Query(alias="pageSize", ge=1, le=_INT_MAX)]
 NumberQuery = Annotated[int, Query(alias="page", ge=0, le=1_000_000)]
 TextQuery = Annotated[str, Query(alias="textSearch", max_length=255)]
-OptionalSizeQuery = Annotated[int | None, Query(alias="pageSize", ge=1, le=1000)]
+OptionalSizeQuery = Annotated[int | None, Query(alias="pageSize", ge=1, le=_INT_MAX)]
 
 
 class Page(NamedTuple):
+    """size: as asked for; many clients ask for all at once with a very large one."""
+
     size: int
     number: int
     text: str
@@ -30,6 +37,11 @@ class Page(NamedTuple):
     @property
     def skip(self) -> int:
         return self.size * self.number
+
+    @property
+    def limit(self) -> int:
+        """How many rows to fetch."""
+        return min(self.size, MOST_ROWS)
 
 
 def _order(
@@ -79,13 +91,16 @@ class Window(NamedTuple):
 
 def window(page: Page, total: int) -> Window:
     if page.order is not EntityOrder.OLDEST:
-        return Window(page.skip, page.size, False)
+        return Window(page.skip, page.limit, False)
     end = max(0, total - page.skip)
-    begin = max(0, end - page.size)
+    begin = max(0, end - page.limit)
     return Window(begin, end - begin, True)
 
 
 def page_of(rows: Sequence[Any], total: int, page: Page) -> dict[str, Any]:
+    """Raises ApiError when there are more than one answer holds."""
+    if min(page.size, total - page.skip) > MOST_ROWS:
+        raise bad_request(f"pageSize: there are {total}, and a page has at most {MOST_ROWS}")
     return {
         "data": list(rows),
         "totalPages": -(-total // page.size),

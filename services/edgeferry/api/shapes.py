@@ -100,11 +100,13 @@ class ProfileName(BaseModel):
 
 
 class Edge(Entity):
-    """``secret`` is shown once, when the edge is made."""
+    """``secret`` is shown once, when the edge is made; else it is empty."""
 
     rootRuleChainId: None
-    routingKey: str | None
-    secret: str | None
+    routingKey: str
+    secret: str
+    edgeLicenseKey: str
+    cloudEndpoint: str
 
 
 class EdgeInfo(Edge):

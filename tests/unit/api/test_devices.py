@@ -81,7 +81,7 @@ async def test_an_edge_is_made_and_gets_what_is_assigned_to_it(
     assert edge["secret"]
     edge_id, device_id = id_of(edge), id_of(await made(client))
     shown = (await client.get(f"/api/edge/{edge_id}")).json()
-    assert (shown["name"], shown["type"], shown["secret"]) == ("plant", "t", None)
+    assert (shown["name"], shown["type"], shown["secret"]) == ("plant", "t", "")
     site.changes.left.clear()
     answer = await client.post(f"/api/edge/{edge_id}/device/{device_id}")
     assert answer.status_code == 200

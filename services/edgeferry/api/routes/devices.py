@@ -128,6 +128,7 @@ def _add_lists(router: APIRouter, context: ApiContext, devices: Devices) -> None
         found, total = await devices.page(page, type_)
         return json_answer(page_of([device_shown(one) for one in found], total, page))
 
+    @router.get("/api/deviceInfos/all", response_model=shapes.Page[shapes.DeviceInfo])
     @router.get("/api/tenant/deviceInfos", response_model=shapes.Page[shapes.DeviceInfo])
     async def tenant_device_infos(
         page: PageQuery,

@@ -53,6 +53,7 @@ def routes(context: ApiContext) -> APIRouter:
 
 
 def _add_lists(router: APIRouter, edges: Edges) -> None:
+    @router.get("/api/edgeInfos/all", response_model=shapes.Page[shapes.EdgeInfo])
     @router.get("/api/tenant/edgeInfos", response_model=shapes.Page[shapes.EdgeInfo])
     async def edge_infos(page: PageQuery, type_: TypeQuery = "") -> Response:
         return json_answer(await edges.page(page, type_, edge_info_shown))
