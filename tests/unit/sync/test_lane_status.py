@@ -44,10 +44,14 @@ async def test_a_lane_up_tells_what_is_handed_on_in_the_cloud(pair: Pair) -> Non
             assert (lane.applied or 0) < 30
             await pair.cloud.handle("cloud-events")
             await until_told(cloud, lambda told: told.lanes[0].applied == 30)
-            pair.edge.produce("cloud-events", range(30, 40))
-            await until_told(cloud, lambda told: told.lanes[0].rate > 0)
+
+            def moves(told: EdgeStatus) -> bool:
+                pair.edge.produce("cloud-events", [30])
+                return told.lanes[0].rate > 0
+
+            await until_told(cloud, moves)
         status = await until_told(cloud, lambda told: not told.connected)
-        assert (status.lanes[0].acked, status.lanes[0].applied) == (40, None)
+        assert (status.lanes[0].acked > 30, status.lanes[0].applied) == (True, None)
 
 
 @pytest.mark.asyncio
