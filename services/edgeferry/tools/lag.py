@@ -1,4 +1,4 @@
-"""``edgeferry lag``: what each rule node of a site still has to read."""
+"""``edgeferry lag``: what each rule node and processor of a site still has to read."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from edgeferry.log.port import PartitionLag
 from edgeferry.log.topics import site_topic
 from edgeferry.rules.inputs import node_inputs
 from edgeferry.runtime.settings import Settings, load_settings
-from edgeferry.sync.lanes import UP
+from edgeferry.sync.lanes import DOWN, UP
 from edgeferry.tools.opened import opened_log
 from edgeferry.tools.options import load_site_chains, settings_option
 from edgeferry.tools.output import asynchronous, json_option, print_json, print_table
@@ -27,14 +27,21 @@ class Reader(NamedTuple):
 
 
 def readers(settings: Settings, chains: Chains) -> list[Reader]:
-    found = [
+    """In the order of the data's way: what came over the link, the rule nodes, the owner of
+    changes, and in the Cloud what goes to the edges."""
+    site = settings.site
+
+    def processor(name: str, *topics: str) -> Reader:
+        return Reader("", name, f"{site}.{name}", tuple(site_topic(site, one) for one in topics))
+
+    nodes = [
         Reader(reads.chain, reads.node, reads.topic, (reads.topic,))
-        for reads in node_inputs(settings.site, chains)
+        for reads in node_inputs(site, chains)
     ]
+    attributes = processor("attributes", "attribute-changes")
     if settings.role == "cloud":
-        received = tuple(site_topic(settings.site, n) for n in UP)
-        found.insert(0, Reader("", "intake", f"{settings.site}.intake", received))
-    return found
+        return [processor("intake", *UP), *nodes, attributes, processor("edge-queue", *DOWN)]
+    return [processor("apply", *DOWN), *nodes, attributes]
 
 
 def _row(reader: Reader, partitions: Sequence[PartitionLag]) -> dict[str, object]:
@@ -53,7 +60,8 @@ def _row(reader: Reader, partitions: Sequence[PartitionLag]) -> dict[str, object
 @json_option
 @asynchronous
 async def lag(settings_file: Path, as_json: bool) -> None:
-    """Records that each node of the site's chains still has to read."""
+    """Records that each node of the site's chains still has to read, and those that the owner
+    of changes and the link's processors have."""
     settings = load_settings(settings_file)
     chains = load_site_chains(settings)
     async with opened_log(settings) as log:
