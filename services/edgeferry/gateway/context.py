@@ -1,6 +1,7 @@
 """What the gateway takes from the process around it."""
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from edgeferry.core.admission import Admission
 from edgeferry.core.changes import CLOUD_ORIGIN
@@ -11,6 +12,25 @@ from edgeferry.core.values import PayloadLimits
 from edgeferry.gateway.metrics import GatewayMetrics
 from edgeferry.gateway.ports import DeviceDirectory, DevicePorts
 from edgeferry.gateway.rates import RateLimits, Unlimited
+
+
+class StateRules(Protocol):
+    """Of devices, in ms: without news for so long they are inactive, where the device has no
+    ``inactivityTimeout`` of its own; between two writes of nothing but the last activity."""
+
+    @property
+    def inactivity_ms(self) -> int: ...
+
+    @property
+    def activity_ms(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class UsualStates:
+    """``StateRules`` as the field has them."""
+
+    inactivity_ms: int = 600_000
+    activity_ms: int = 300_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,4 +49,5 @@ class GatewayContext:
     admission: Admission = field(default_factory=Admission)
     rates: RateLimits = field(default_factory=Unlimited)
     ports: DevicePorts = field(default_factory=DevicePorts)
+    state_rules: StateRules = field(default_factory=UsualStates)
     origin: str = CLOUD_ORIGIN

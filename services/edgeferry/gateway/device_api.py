@@ -16,6 +16,7 @@ from edgeferry.gateway.device_sessions import DeviceSessions
 from edgeferry.gateway.devices import Device
 from edgeferry.gateway.payload import read_document, to_text
 from edgeferry.gateway.ports import Command
+from edgeferry.gateway.presence import Presence
 from edgeferry.gateway.records import CallAddress, Records
 
 SESSION_LIMITS: Final = "getSessionLimits"
@@ -42,6 +43,7 @@ class DeviceApi:
         self.records = records
         self.service_id = context.ids.next()
         self._appender = appender
+        self.presence = Presence(context, records, appender)
         self.desk = CommandDesk(
             clock=context.clock, state=records.command_state, append=self._append
         )

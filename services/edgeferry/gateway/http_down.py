@@ -100,7 +100,9 @@ class _Down:
         if isinstance(device, Response):
             return device
         query = request.query_params
-        asked = wanted(query.get("clientKeys"), query.get("sharedKeys"))
+        # a name given more than once is one list
+        client, shared = (",".join(query.getlist(n)) for n in ("clientKeys", "sharedKeys"))
+        asked = wanted(client, shared)
         try:
             text = await self._api.attributes(device.id, asked)
         except Later as error:
@@ -190,7 +192,10 @@ async def device_of(gateway: Gateway, request: Request) -> Device | None:
     devices = gateway.context.devices
     login = Login(request.path_params["token"], token_only=True)
     address = request.client.host if request.client else ""
-    return devices.find(login) or await devices.look(login, address)
+    device = devices.find(login) or await devices.look(login, address)
+    if device is not None:
+        gateway.api.presence.seen(device)
+    return device
 
 
 async def _answer(request: Request, poll: Poll, timeout: float) -> Response:

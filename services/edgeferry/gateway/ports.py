@@ -6,6 +6,7 @@ from enum import Enum
 from typing import Protocol
 
 from edgeferry.core.kv import AttributeEntry, Scope
+from edgeferry.gateway.device_state import StoredState
 from edgeferry.gateway.devices import Device
 from edgeferry.gateway.login import Login
 
@@ -91,6 +92,18 @@ class NestedDevices(Protocol):
         ...
 
 
+class DeviceStates(Protocol):
+    """Which devices were there, as it is kept."""
+
+    async def load(self, device_ids: Sequence[str]) -> Mapping[str, StoredState]:
+        """Those that are no device any more are left out. Raises StoreUnavailable."""
+        ...
+
+    async def left_active(self, most: int) -> Sequence[tuple[Device, StoredState]]:
+        """Devices of this site that are kept as active. Raises StoreUnavailable."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DevicePorts:
     """None: this process has no such thing, and says so to devices that ask."""
@@ -98,6 +111,7 @@ class DevicePorts:
     attributes: AttributesReader | None = None
     commands: Commands | None = None
     nested: NestedDevices | None = None
+    states: DeviceStates | None = None
 
 
 class Handed(Enum):

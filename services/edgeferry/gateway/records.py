@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from edgeferry.core.changes import RpcChange, RpcStatus
+from edgeferry.core.changes import AttributeChange, RpcChange, RpcStatus
 from edgeferry.core.dead_letter import DeadLetter
 from edgeferry.core.errors import InvalidPayload, PayloadTooLarge
 from edgeferry.core.ids import TraceIds
+from edgeferry.core.kv import Scope, Value
 from edgeferry.core.message import DataType, EntityType, RuleMessage
 from edgeferry.core.message_type import MessageType
 from edgeferry.core.record import HEADER_ORIGIN, HEADER_TRACEPARENT, HEADER_TYPE, Headers, Outgoing
@@ -136,6 +137,35 @@ class Records:
         )
         headers = (self._trace(), self._origin)
         return Outgoing(self._changes, device_id.encode(), encode_change(change), headers)
+
+    def state_event(
+        self, device: Device, label: str, type_: str, state: Mapping[str, object], ms: int
+    ) -> Outgoing:
+        """The device has come or gone, at ``ms``, for the root chain."""
+        metadata = {
+            "deviceName": device.name,
+            "deviceType": device.profile,
+            **({"deviceLabel": label} if label else {}),
+            "scope": str(Scope.SERVER),
+        }
+        header = (HEADER_TYPE, type_.encode())
+        stamp = self._take_stamp(1)
+        return self._record(device, ms, stamp, str(type_), metadata, to_text(state), header)
+
+    def state_change(self, device: Device, values: Mapping[str, Value], ms: int) -> Outgoing:
+        """What is kept of it: SERVER attributes, for the attributes service."""
+        change = AttributeChange(
+            id=self._next_id(),
+            tenant_id=self._tenant_id,
+            entity_type=_DEVICE,
+            entity_id=device.id,
+            scope=Scope.SERVER,
+            origin=self._context.origin,
+            created_time=ms,
+            upserts=values,
+        )
+        headers = (self._trace(), self._origin)
+        return Outgoing(self._changes, device.id.encode(), encode_change(change), headers)
 
     def dead_letter(
         self, device: Device, topic: str, payload: bytes, error: InvalidPayload

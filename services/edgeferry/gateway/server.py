@@ -107,6 +107,7 @@ class Gateway:
                 raise
             self._secure_address = _address(self._secure_server)
         self.appender.start()
+        self.api.presence.start()
         self._sweeper = asyncio.create_task(self._sweep(), name="gateway-sweep")
         log.info("MQTT listens on %s", self._address)
 
@@ -122,6 +123,7 @@ class Gateway:
             await asyncio.wait([self._sweeper])
             self._sweeper = None
         await self.api.stop()
+        await self.api.presence.stop()
         await self.appender.stop(_DRAIN_SECONDS)
         for connection in list(self._sessions.all):
             connection.end(Reason.SERVER_SHUTTING_DOWN, "the gateway is stopping")
@@ -140,11 +142,11 @@ class Gateway:
         turning = self._sweeper is None or not self._sweeper.done()
         running = self._server is not None
         problems = [self.appender.failure and f"the log takes no appends: {self.appender.failure}"]
-        problems.append(self.context.devices.problem)
+        problems += [self.context.devices.problem, self.api.presence.crashed]
         if not running:
             problems.append("not started")
         return Health(
-            alive=turning and self.appender.alive,
+            alive=turning and self.appender.alive and not self.api.presence.crashed,
             ready=running and not self.appender.failure,
             detail="; ".join(problem for problem in problems if problem),
         )

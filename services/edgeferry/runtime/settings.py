@@ -149,6 +149,30 @@ class LimitSettings(_Section):
     site_burst: int = Field(100_000, ge=1, description="messages of all devices at once")
 
 
+class StateSettings(_Section):
+    """When a device counts as gone (its SERVER attribute ``active``)."""
+
+    inactivity_seconds: int = Field(
+        600,
+        ge=1,
+        description="without news of a device until it is inactive; the SERVER attribute "
+        "inactivityTimeout (ms) of a device goes before",
+    )
+    activity_seconds: int = Field(
+        300,
+        ge=1,
+        description="at most so often lastActivityTime of an active device is written",
+    )
+
+    @property
+    def inactivity_ms(self) -> int:
+        return 1000 * self.inactivity_seconds
+
+    @property
+    def activity_ms(self) -> int:
+        return 1000 * self.activity_seconds
+
+
 OutboxPolicy = Literal["drop_oldest", "refuse_new"]
 
 
@@ -250,6 +274,7 @@ class Settings(_Section):
     mqtt: MqttSettings = MqttSettings(port=1883)
     sync: SyncSettings = SyncSettings()
     limits: LimitSettings = LimitSettings()
+    states: StateSettings = StateSettings()
     disk: DiskSettings = DiskSettings()
     api: ApiSettings = ApiSettings()
     devices_file: Path | None = Field(None, description="devices and tokens (JSON)")

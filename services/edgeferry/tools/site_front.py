@@ -25,6 +25,7 @@ from edgeferry.gateway.secure import SecureListener, secure_listener
 from edgeferry.gateway.server import Gateway
 from edgeferry.gateway.stamps import StampKeeper
 from edgeferry.gateway.stored import StoredDevices
+from edgeferry.gateway.stored_states import StoredStates
 from edgeferry.runtime.connection_bound import Bounds
 from edgeferry.runtime.file_limit import connections_allowed
 from edgeferry.runtime.http import HttpLimits, HttpServer
@@ -156,7 +157,13 @@ def _gateway_context(shared: Shared) -> GatewayContext:
                 origin=shared.here.origin,
                 clock=shared.clock,
             ),
+            states=StoredStates(
+                entities=shared.store.entities,
+                attributes=shared.store.attributes,
+                tenant_id=settings.tenant_id,
+            ),
         ),
+        state_rules=settings.states,
         origin=shared.here.origin,
     )
 

@@ -33,6 +33,8 @@ from edgeferry.gateway.secure import certificate_of
 CONNECT_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 5.0
 KEEP_ALIVE_FACTOR: Final = 1.5
+SEEN_SECONDS: Final = 10.0
+"""As often it is told that something came from a client."""
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ class Connection(asyncio.Protocol):
         self._address = ""
         self._certificate = ""
         self._login = Login()
-        self._opened = self._heard = self._monotonic()
+        self._opened = self._heard = self._told = self._monotonic()
         self._ended: float | None = None
 
     # --- asyncio.Protocol
@@ -124,6 +126,9 @@ class Connection(asyncio.Protocol):
         elif refused := self._uplink.refused(now):
             self.end(Reason.QUOTA_EXCEEDED, refused)
         else:
+            if self._heard - self._told >= SEEN_SECONDS:
+                self._told = self._heard
+                self._api.presence.seen(self._session.device)
             patience = self._session.keep_alive * KEEP_ALIVE_FACTOR
             # while we do not read, we cannot hear
             if patience and not self._held and now - self._heard > patience:

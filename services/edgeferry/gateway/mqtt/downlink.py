@@ -28,10 +28,15 @@ class Downlink:
         self._session = session
         self._write = write
         self._calls: dict[int, str] = {}
+        self._closed = False
         api.sessions.add(device.id, self.session_id, self)
+        api.presence.opened(device)
 
     def close(self) -> None:
-        self.api.sessions.remove(self.device.id, self.session_id, self)
+        if not self._closed:
+            self._closed = True
+            self.api.sessions.remove(self.device.id, self.session_id, self)
+            self.api.presence.closed(self.device)
         for link in list(self.nested.values()):
             self.leave(link.device.name)
 
@@ -41,12 +46,14 @@ class Downlink:
             link = NestedLink(self, device)
             self.nested[device.name] = link
             self.api.sessions.add(device.id, link.session_id, link)
+            self.api.presence.opened(device)
             self.api.wake(device.id)
 
     def leave(self, name: str) -> None:
         link = self.nested.pop(name, None)
         if link is not None:
             self.api.sessions.remove(link.device.id, link.session_id, link)
+            self.api.presence.closed(link.device)
 
     def subscribed(self) -> None:
         """Subscriptions came or a session was resumed: what waits is sent."""

@@ -150,7 +150,10 @@ def _devices(down: Downlink, names: Iterable[tuple[str, str]]) -> list[Device]:
     unknown = [(name, profile) for name, profile in names if name not in down.nested]
     if unknown:
         raise Unresolved(unknown)
-    return [down.nested[name].device for name, _ in names]
+    devices = [down.nested[name].device for name, _ in names]
+    for device in devices:
+        down.api.presence.seen(device)
+    return devices
 
 
 def _object(down: Downlink, payload: bytes) -> dict[str, object]:
