@@ -177,9 +177,9 @@ def _alarm(message: RuleMessage, scope: Scope) -> Body:
     action = "UPDATED"
     if message.type in (T.ALARM_ACK, T.ALARM_CLEAR):
         action = message.type
-    elif message.metadata.get("isNewAlarm") == "true":
+    elif message.metadata.get("isNewAlarm", "").lower() == "true":
         action = "ADDED"
-    elif message.metadata.get("isClearedAlarm") == "true":
+    elif message.metadata.get("isClearedAlarm", "").lower() == "true":
         action = "ALARM_CLEAR"
     return Body(action, alarm_id=_alarm_id(parsed(message)), alarm=message.data)
 

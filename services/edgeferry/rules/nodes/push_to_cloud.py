@@ -1,7 +1,7 @@
 """Makes a Cloud Event of a message: the only way of telemetry up (requirements 1 to 3).
 
 What it makes is in ``core.push``. A message that came from the Cloud goes no further by
-this node: no relation is followed.
+this node: no relation is followed, which is counted.
 """
 
 from collections.abc import Iterable
@@ -11,10 +11,11 @@ from typing import Final
 from edgeferry.core.errors import InvalidPayload
 from edgeferry.core.kv import Scope
 from edgeferry.core.message import RuleMessage
-from edgeferry.core.node import SUCCESS, Emit, Leaving, NodeSpec, Output, failure
+from edgeferry.core.node import SUCCESS, Emit, End, Leaving, NodeSpec, Output, failure
 from edgeferry.core.push import body_of, event_of
 
 NAME: Final = "push_to_cloud"
+FROM_CLOUD: Final = "From the Cloud"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Config:
 
 def process(message: RuleMessage, config: Config) -> Iterable[Leaving]:
     if message.metadata.get("source", "").lower() == "cloud":
-        return ()
+        return (End(FROM_CLOUD),)
     try:
         body = body_of(message, config.scope)
     except InvalidPayload as error:
