@@ -1,31 +1,24 @@
 """A node as the runner sees it: decode, call, route."""
 
 import dataclasses
-import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
 
 from edgeferry.core.chain import Chain, ChainNode, Chains, Wire
 from edgeferry.core.errors import (
-    InvalidPayload,
     RecordTooLarge,
-    Stop,
-    StoreUnavailable,
     Undecodable,
-    UnknownSchema,
 )
-from edgeferry.core.events import CloudEvent, EdgeEvent
-from edgeferry.core.kv import TsPoint
+from edgeferry.core.events import EdgeEvent
 from edgeferry.core.message import RuleMessage
 from edgeferry.core.node import Emit, End, Leaving, NodeSpec, Output, failure
-from edgeferry.core.record import Outgoing, Record
+from edgeferry.core.record import Outgoing
 from edgeferry.log.codec import (
     decode_cloud_event,
     decode_edge_event,
     decode_message,
-    encode_message,
 )
 from edgeferry.rules.inputs import input_topics
 from edgeferry.rules.processor import (
@@ -36,130 +29,35 @@ from edgeferry.rules.processor import (
     rule_processors,
 )
 from edgeferry.streams.processor import Outputs
+from tests.unit.rules.one_node import (
+    EVENT,
+    HEADERS,
+    MESSAGE,
+    UNDECODABLE,
+    Node,
+    leave_by,
+    numbered,
+    raising,
+    record,
+)
 
 pytestmark = pytest.mark.asyncio
-
-MESSAGE = RuleMessage(
-    id="5f0a7f66-0000-4000-8000-000000000001",
-    tenant_id="8f1c6a10-5b1e-11f0-8000-0242ac120002",
-    ts=1_700_000_000_000,
-    stamp=1_700_000_000_000_001,
-    stack=[],
-    type="POST_TELEMETRY_REQUEST",
-    entity_type="DEVICE",
-    entity_id="9f7c1f80-5b1e-11f0-8000-0242ac120002",
-    metadata={"deviceName": "sensor-17"},
-    data_type="JSON",
-    data='{"temperature": 21.5}',
-)
-EVENT = CloudEvent(
-    id="event-1",
-    created_time=MESSAGE.ts,
-    stamp=MESSAGE.stamp,
-    tenant_id=MESSAGE.tenant_id,
-    action="TIMESERIES_UPDATED",
-    type="DEVICE",
-    entity_type="DEVICE",
-    entity_id=MESSAGE.entity_id,
-    entity_name="sensor-17",
-    entity_profile="default",
-    timeseries=[TsPoint(MESSAGE.ts, {"temperature": 21.5})],
-)
-HEADERS = (("traceparent", b"00-1"), ("type", b"POST_TELEMETRY_REQUEST"))
-UNDECODABLE = b"\xff\xff"
-
-Process = Callable[[RuleMessage, Any], Iterable[Leaving]]
-ProcessBatch = Callable[..., Awaitable[Sequence[Iterable[Leaving]]]]
-
-
-def record(message: RuleMessage = MESSAGE, offset: int = 0) -> Record:
-    return Record(
-        "edge.chain.node", 3, offset, MESSAGE.ts, b"device", encode_message(message), HEADERS
-    )
-
-
-def numbered(count: int) -> list[Record]:
-    return [record(dataclasses.replace(MESSAGE, id=f"m{i}"), i) for i in range(count)]
-
-
-class Node:
-    """A processor of one node, ``node``, whose relations lead to nodes of the same chain."""
-
-    def __init__(
-        self,
-        process: Process | None = None,
-        *,
-        process_batch: ProcessBatch | None = None,
-        by_type: Callable[[str], str] | None = None,
-        wires: Mapping[str, tuple[str, ...]] | None = None,
-        relations: tuple[str, ...] = ("True", "False"),
-        port: object | None = None,
-        max_record_bytes: int = 1_000_000,
-    ) -> None:
-        wires = {"Success": ("next",)} if wires is None else wires
-        spec = NodeSpec(
-            type="test",
-            summary="",
-            config=object,
-            relations=relations,
-            process=process,
-            process_batch=process_batch,
-            by_type=by_type,
-            port="timeseries" if port is not None else None,
-        )
-        config = "the node's config"
-        chain = Chain(
-            "chain",
-            1,
-            "entry",
-            {name: ChainNode(name, "test", config) for name in ("entry", "node", "next", "other")},
-            tuple(Wire("node", relation, targets) for relation, targets in wires.items()),
-        )
-        self.ended: list[tuple[str, str, str, int]] = []
-        site = RuleSite(
-            site="edge",
-            chains=Chains(chain),
-            origin="edge:key",
-            ports={} if port is None else {"timeseries": port},
-            max_record_bytes=max_record_bytes,
-            ended=lambda *what: self.ended.append(what),
-        )
-        (self.processor,) = rule_processors(chain, {"test": spec}, site, nodes=["node"])
-
-    async def run(self, *rows: Record) -> Outputs:
-        outputs = Outputs()
-        await self.processor.process(rows, outputs)
-        return outputs
-
-
-def _leave_by(*relations: str) -> Process:
-    def process(message: RuleMessage, config: Any) -> Iterable[Leaving]:
-        return [Output(relation, message) for relation in relations]
-
-    return process
-
-
-def _raise(error: Exception) -> Process:
-    def process(message: RuleMessage, config: Any) -> Iterable[Leaving]:
-        raise error
-
-    return process
 
 
 class TestRouting:
     async def test_a_message_goes_to_every_target_of_its_relation(self) -> None:
-        node = Node(_leave_by("True"), wires={"True": ("next", "other"), "False": ("entry",)})
+        node = Node(leave_by("True"), wires={"True": ("next", "other"), "False": ("entry",)})
         outputs = await node.run(record())
         assert [out.topic for out in outputs.records] == ["edge.chain.next", "edge.chain.other"]
         assert outputs.dead == []
 
     async def test_a_message_may_leave_by_several_relations(self) -> None:
-        node = Node(_leave_by("True", "False"), wires={"True": ("next",), "False": ("other",)})
+        node = Node(leave_by("True", "False"), wires={"True": ("next",), "False": ("other",)})
         outputs = await node.run(record())
         assert [out.topic for out in outputs.records] == ["edge.chain.next", "edge.chain.other"]
 
     async def test_relations_match_in_any_case(self) -> None:
-        node = Node(_leave_by("TRUE", "success"), wires={"true": ("next",), "Success": ("other",)})
+        node = Node(leave_by("TRUE", "success"), wires={"true": ("next",), "Success": ("other",)})
         outputs = await node.run(record(), record())
         assert [out.topic for out in outputs.records] == [
             "edge.chain.next",
@@ -167,13 +65,13 @@ class TestRouting:
         ] * 2
 
     async def test_order_is_kept(self) -> None:
-        outputs = await Node(_leave_by("Success")).run(*numbered(5))
+        outputs = await Node(leave_by("Success")).run(*numbered(5))
         found = [decode_message(out.value).id for out in outputs.records]
         assert found == ["m0", "m1", "m2", "m3", "m4"]
 
     async def test_an_unchanged_message_keeps_its_bytes_key_and_headers(self) -> None:
         given = record()
-        outputs = await Node(_leave_by("Success")).run(given)
+        outputs = await Node(leave_by("Success")).run(given)
         (out,) = outputs.records
         assert out.value is given.value
         assert out.headers is given.headers
@@ -207,7 +105,7 @@ class TestRouting:
         assert outputs.records[0].key == b"asset-1"
 
     async def test_a_node_may_leave_nothing(self) -> None:
-        outputs = await Node(_leave_by()).run(record())
+        outputs = await Node(leave_by()).run(record())
         assert (outputs.records, outputs.dead) == ([], [])
 
     async def test_the_node_gets_its_config(self) -> None:
@@ -220,7 +118,7 @@ class TestRouting:
 
 class TestEnds:
     async def test_an_unwired_relation_ends_the_message_and_is_counted(self) -> None:
-        node = Node(_leave_by("True"))
+        node = Node(leave_by("True"))
         outputs = await node.run(record(), record())
         assert (outputs.records, outputs.dead) == ([], [])
         assert node.ended == [("chain", "node", "True", 1)] * 2
@@ -234,7 +132,7 @@ class TestEnds:
         assert (outputs.records, node.ended) == ([], [])
 
     async def test_a_failure_without_a_reason_says_so(self) -> None:
-        outputs = await Node(_leave_by("failure")).run(record())
+        outputs = await Node(leave_by("failure")).run(record())
         assert "no reason given" in str(outputs.dead[0].error)
 
     async def test_a_wired_failure_is_followed(self) -> None:
@@ -249,7 +147,7 @@ class TestEnds:
         assert outputs.dead == []
 
     async def test_an_undeclared_relation_is_a_dead_letter(self) -> None:
-        outputs = await Node(_leave_by("Maybe")).run(record())
+        outputs = await Node(leave_by("Maybe")).run(record())
         (dead,) = outputs.dead
         assert isinstance(dead.error, UndeclaredRelation)
         assert "of type test left by 'Maybe'" in str(dead.error)
@@ -332,10 +230,10 @@ class TestTooLarge:
         big = record(dataclasses.replace(MESSAGE, data="x" * 2_000))
         wires = {"Success": ("next",), "Failure": ("other",)}
         by_type = Node(
-            _leave_by("Success"), by_type=lambda _: "Success", wires=wires, max_record_bytes=1_000
+            leave_by("Success"), by_type=lambda _: "Success", wires=wires, max_record_bytes=1_000
         )
         for node in (
-            Node(_leave_by("Success"), wires=wires, max_record_bytes=1_000),
+            Node(leave_by("Success"), wires=wires, max_record_bytes=1_000),
             by_type,
         ):
             outputs = await node.run(big)
@@ -345,159 +243,8 @@ class TestTooLarge:
     async def test_a_record_of_exactly_the_limit_passes(self) -> None:
         given = record()
         assert given.value is not None
-        node = Node(_leave_by("Success"), max_record_bytes=len(given.value))
+        node = Node(leave_by("Success"), max_record_bytes=len(given.value))
         assert len((await node.run(given)).records) == 1
-
-
-class TestBadRecords:
-    @pytest.mark.parametrize(
-        ("value", "error"),
-        [
-            (None, Undecodable),
-            (b"", Undecodable),
-            (UNDECODABLE, Undecodable),
-            (b"\0\0\0\3\xe7rest", UnknownSchema),
-        ],
-    )
-    async def test_an_undecodable_record_dies_and_the_others_pass(
-        self, value: bytes | None, error: type[Exception]
-    ) -> None:
-        async def process_batch(
-            messages: Sequence[RuleMessage], config: Any
-        ) -> Sequence[Iterable[Leaving]]:
-            return [[Output("Success", message)] for message in messages]
-
-        for node in (Node(_leave_by("Success")), Node(process_batch=process_batch)):
-            good, bad, also_good = numbered(3)
-            bad = bad._replace(value=value)
-            outputs = await node.run(good, bad, also_good)
-            assert [decode_message(out.value).id for out in outputs.records] == ["m0", "m2"]
-            (dead,) = outputs.dead
-            assert dead.record is bad
-            assert isinstance(dead.error, error)
-
-    async def test_a_batch_of_nothing_decodable_does_not_reach_the_node(self) -> None:
-        async def process_batch(messages: Sequence[RuleMessage], config: Any) -> Any:
-            raise AssertionError("nothing to process")
-
-        outputs = await Node(process_batch=process_batch).run(record()._replace(value=UNDECODABLE))
-        assert len(outputs.dead) == 1
-
-    async def test_a_node_that_raises_costs_that_message_alone(
-        self, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        def process(message: RuleMessage, config: Any) -> Iterable[Leaving]:
-            yield Output("Success", message)
-            if message.id == "m1":
-                raise ZeroDivisionError("a bug")
-
-        wires = {"Success": ("next",), "Failure": ("other",)}
-        with caplog.at_level(logging.ERROR):
-            outputs = await Node(process, wires=wires).run(*numbered(3))
-        assert [decode_message(out.value).id for out in outputs.records] == ["m0", "m2"]
-        (dead,) = outputs.dead
-        assert isinstance(dead.error, ZeroDivisionError)
-        assert "a bug" in caplog.text
-
-    @pytest.mark.parametrize(
-        "bad",
-        [
-            {"ts": 2**63},
-            {"data": "\ud800"},
-            {"metadata": {"count": 1}},
-        ],
-    )
-    async def test_a_message_that_cannot_be_encoded_costs_itself_alone(
-        self, bad: Mapping[str, Any]
-    ) -> None:
-        def process(message: RuleMessage, config: Any) -> Iterable[Leaving]:
-            changed = dataclasses.replace(message, **bad if message.id == "m1" else {})
-            yield Output("Success", changed)
-
-        outputs = await Node(process).run(*numbered(3))
-        assert [decode_message(out.value).id for out in outputs.records] == ["m0", "m2"]
-        assert [dead.record.offset for dead in outputs.dead] == [1]
-
-    async def test_a_node_that_refuses_a_message_sends_it_along_failure(self) -> None:
-        node = Node(_raise(InvalidPayload("no number")), wires={"Failure": ("other",)})
-        outputs = await node.run(record())
-        (out,) = outputs.records
-        assert out.topic == "edge.chain.other"
-        assert decode_message(out.value).metadata["error"] == "no number"
-
-    async def test_a_node_that_refuses_a_message_makes_a_dead_letter_where_failure_is_unwired(
-        self,
-    ) -> None:
-        outputs = await Node(_raise(InvalidPayload("no number"))).run(record())
-        assert str(outputs.dead[0].error) == "node node: no number"
-
-    @pytest.mark.parametrize("error", [StoreUnavailable("away"), Stop("wrong setting")])
-    async def test_later_and_stop_concern_the_whole_batch(self, error: Exception) -> None:
-        async def process_batch(messages: Sequence[RuleMessage], config: Any) -> Any:
-            raise error
-
-        for node in (Node(_raise(error)), Node(process_batch=process_batch)):
-            with pytest.raises(type(error)):
-                await node.run(record())
-
-
-class TestBatches:
-    async def test_results_follow_the_order_of_the_messages(self) -> None:
-        async def process_batch(
-            messages: Sequence[RuleMessage], config: Any
-        ) -> Sequence[Iterable[Leaving]]:
-            return [
-                [Output("True" if i % 2 else "False", message)]
-                for i, message in enumerate(messages)
-            ]
-
-        node = Node(process_batch=process_batch, wires={"True": ("next",), "False": ("other",)})
-        outputs = await node.run(*numbered(3))
-        found = [(out.topic, decode_message(out.value).id) for out in outputs.records]
-        assert found == [
-            ("edge.chain.other", "m0"),
-            ("edge.chain.next", "m1"),
-            ("edge.chain.other", "m2"),
-        ]
-
-    async def test_a_refusal_of_a_batch_goes_to_the_runner_until_one_is_alone(self) -> None:
-        async def process_batch(messages: Sequence[RuleMessage], config: Any) -> Any:
-            raise InvalidPayload("one of them is bad")
-
-        node = Node(process_batch=process_batch, wires={"Failure": ("other",)})
-        with pytest.raises(InvalidPayload):
-            await node.run(*numbered(2))
-        outputs = await node.run(record())
-        (out,) = outputs.records
-        assert out.topic == "edge.chain.other"
-        assert decode_message(out.value).metadata["error"] == "one of them is bad"
-
-    async def test_a_node_that_forgets_a_message_is_found_out(self) -> None:
-        async def process_batch(
-            messages: Sequence[RuleMessage], config: Any
-        ) -> Sequence[Iterable[Leaving]]:
-            return []
-
-        with pytest.raises(ValueError, match="shorter"):
-            await Node(process_batch=process_batch).run(record())
-
-    async def test_a_port_that_caches_hears_when_partitions_move(self) -> None:
-        class Caching:
-            changes = 0
-
-            def ownership_changed(self) -> None:
-                self.changes += 1
-
-        async def process_batch(messages: Sequence[RuleMessage], config: Any, port: Any) -> Any:
-            assert port is caching
-            return [[] for _ in messages]
-
-        caching = Caching()
-        node = Node(process_batch=process_batch, port=caching)
-        await node.processor.assigned({})
-        await node.run(record())
-        await node.processor.delivered([record()])
-        assert caching.changes == 1
 
 
 class TestSwitch:
@@ -506,7 +253,7 @@ class TestSwitch:
         def by_type(message_type: str) -> str:
             return "True" if message_type == "POST_TELEMETRY_REQUEST" else "False"
 
-        return Node(_raise(AssertionError("not called")), by_type=by_type, wires=wires)
+        return Node(raising(AssertionError("not called")), by_type=by_type, wires=wires)
 
     async def test_the_header_decides_and_the_body_is_not_looked_at(self) -> None:
         given = record()._replace(value=UNDECODABLE)
@@ -546,7 +293,7 @@ class TestNames:
         return Chain("alarms", 1, "entry", nodes, (Wire("entry", "Success", ("save",)),))
 
     def _processors(self, *, root: bool) -> Sequence[Any]:
-        spec = NodeSpec("test", "", object, process=_leave_by("Success"))
+        spec = NodeSpec("test", "", object, process=leave_by("Success"))
         chain = self._chain()
         above = Chain("above", 1, "call", {"call": ChainNode("call", "test", None)}, ())
         chains = Chains(chain) if root else Chains(above, (chain,))

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.unit.sync.simulation import Event, Faults, World
+from tests.unit.sync.simulation import World
+from tests.unit.sync.simulation_state import Event, Faults
 
 SEEDS = range(250)
 STEPS = 700
