@@ -13,6 +13,7 @@ from edgeferry.core.dead_letter import DeadLetter
 from edgeferry.core.errors import Later, Never, RecordTooLarge, Stop
 from edgeferry.core.record import LogWriter, Outgoing, Record, TransactionalWriter
 from edgeferry.log.codec import encode_dead_letter
+from edgeferry.log.limits import is_dead_letters, too_large
 from edgeferry.log.topics import site_topic
 from edgeferry.streams.brake import Brake
 from edgeferry.streams.delivery import Batch
@@ -148,12 +149,14 @@ class Worker:
         return outputs, attempts
 
     async def _process(self, records: Sequence[Record], outputs: Outputs) -> None:
-        """Process, splitting around records that raise, in their order.
+        """Process, splitting around records that raise or lead to what no log can hold, in
+        their order.
 
         Raises Later, Stop."""
         attempt = Outputs()
         try:
             await self._processor.process(records, attempt)
+            self._check_sizes(attempt.records)
         except (Later, Stop):
             raise
         except Exception as error:
@@ -169,6 +172,13 @@ class Worker:
             outputs.records += attempt.records
             outputs.dead += attempt.dead
 
+    def _check_sizes(self, records: Sequence[Outgoing]) -> None:
+        """What one record leads to must not stop all others. Raises RecordTooLarge."""
+        limit = self._environment.writer.max_record_bytes
+        for topic, _, value, _ in records:
+            if len(value) > limit and not is_dead_letters(topic):
+                raise too_large(topic, len(value), limit)
+
     async def _append(self, batch: Batch, records: list[Outgoing]) -> None:
         async def once() -> None:
             environment = self._environment
@@ -181,7 +191,7 @@ class Worker:
         try:
             await self._repeat(batch, once)
         except RecordTooLarge as error:
-            # processors check sizes and turn what is too large into a failure
+            # values are checked above: it is the key and the headers, which we make
             raise Stop(
                 f"{self._processor.name} made a record that is too large: {error}"
             ) from error

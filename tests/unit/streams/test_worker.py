@@ -340,7 +340,9 @@ class TestStop:
         assert not made.done
         assert bench.writer.appended == []
 
-    async def test_an_output_too_large_for_the_log_stops_and_says_who_made_it(self) -> None:
+    async def test_what_the_log_refuses_in_spite_of_its_size_stops_and_says_who_made_it(
+        self,
+    ) -> None:
         bench = Bench()
         bench.writer.errors = [RecordTooLarge("2 MB")]
         made = batch(*records(0, 4))
@@ -356,6 +358,17 @@ class TestStop:
         assert made.done
         assert len(bench.letters()) == MIN_DEAD
         assert bench.metrics.dead_letters == MIN_DEAD
+
+
+async def test_a_record_that_leads_to_one_too_large_for_the_log_dies_alone() -> None:
+    bench = Bench()
+    bench.writer.max_record_bytes = 10
+    made = await bench.run(*records(0, 2), record(2, value=b"2" * 11), *records(3, 6))
+    assert made.done
+    assert bench.passed_on() == [0, 1, 3, 4, 5]
+    (letter,) = bench.letters()
+    assert (letter.offset, letter.error_class) == (2, "RecordTooLarge")
+    assert letter.error_text == ("a record of 11 bytes for edge.out is above the limit of 10 bytes")
 
 
 class TestAssigned:
