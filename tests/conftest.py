@@ -22,6 +22,10 @@ from edgeferry.tools.servers import LocalServer, LocalServers, ServerOptions
 
 _DROP_SECONDS = 60.0
 
+# gRPC reads it when its first channel is made. The children that tests start are other programs:
+# its fork handlers have nothing to do in them but to write into their output.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
 
 @pytest.fixture(scope="session")
 def servers_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
