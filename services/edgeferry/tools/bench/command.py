@@ -9,6 +9,7 @@ import click
 from edgeferry.core.clock import SystemClock
 from edgeferry.core.errors import Stop
 from edgeferry.runtime.settings import KafkaSettings, LogSettings
+from edgeferry.tools.bench.attributes import DownPlan, attributes
 from edgeferry.tools.bench.choices import (
     KAFKA,
     MAX,
@@ -140,6 +141,44 @@ async def e2e_command(
         with _place(data, shape, shapes) as place:
             async with running(place, devices, _chain(chain_cloud), shape=shape) as installation:
                 lines.append(await e2e(installation, offer, SystemClock()))
+    print_lines(lines, as_json)
+
+
+@bench.command("attributes")
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0.1),
+    default=20.0,
+    show_default=True,
+    help="So many attributes and as many commands a second.",
+)
+@click.option("--seconds", type=click.FloatRange(min=1), default=30.0, show_default=True)
+@warmup_option
+@devices_option
+@chain_option
+@shape_options
+@data_option
+@json_option
+@asynchronous
+async def attributes_command(
+    rate: float,
+    seconds: float,
+    warmup: float | None,
+    devices: int,
+    chain_cloud: str | None,
+    shapes: list[Shape],
+    data: Path | None,
+    as_json: bool,
+) -> None:
+    """From REST in the Cloud to the devices behind the Edge: shared attributes until a device
+    has them, two-way commands there and back."""
+    lines = []
+    for shape in shapes:
+        _tell(shape)
+        plan = DownPlan(rate=rate, seconds=seconds, warmup=_warmup(shape, warmup))
+        with _place(data, shape, shapes) as place:
+            async with running(place, devices, _chain(chain_cloud), shape=shape) as installation:
+                lines.append(await attributes(installation, plan, SystemClock()))
     print_lines(lines, as_json)
 
 
