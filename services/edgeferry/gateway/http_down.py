@@ -1,11 +1,12 @@
 """Devices over HTTP, the way down: attributes, long polls and calls (semantics 7.2)."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from edgeferry.core.errors import Later
@@ -25,6 +26,9 @@ LONGEST_MS: Final = 300_000
 MakeRecords = Callable[[Device, bytes], list[Outgoing]]
 Take = Callable[[Gateway, Request, MakeRecords], Awaitable[Response]]
 """Reads a device's POST, makes it durable, answers 200 or why not."""
+
+
+log = logging.getLogger(__name__)
 
 
 class Poll:
@@ -82,8 +86,8 @@ def down_routes(gateway: Gateway, take: Take) -> list[Route]:
         Route(f"{token}/rpc", down.commands, methods=["GET"]),
         Route(f"{token}/rpc", down.call, methods=["POST"]),
         Route(f"{token}/rpc/{{request_id}}", down.command_answer, methods=["POST"]),
-        Route(f"{token}/claim", down.unsupported, methods=["POST"]),
-        Route("/api/v1/provision", down.unsupported, methods=["POST"]),
+        Route(f"{token}/claim", down.claim, methods=["POST"]),
+        Route("/api/v1/provision", provision, methods=["POST"]),
         Route(f"{token}/firmware", down.no_package, methods=["GET"]),
         Route(f"{token}/software", down.no_package, methods=["GET"]),
     ]
@@ -147,10 +151,12 @@ class _Down:
 
         return await self._take(self._gateway, request, make)
 
-    async def unsupported(self, request: Request) -> Response:
-        return PlainTextResponse(
-            "claiming and provisioning of devices are not supported", status_code=501
-        )
+    async def claim(self, request: Request) -> Response:
+        device = await self._device(request)
+        if isinstance(device, Response):
+            return device
+        log.info("device %s wishes to be claimed, which is not supported", device.name)
+        return PlainTextResponse("claiming of devices is not supported", status_code=501)
 
     async def no_package(self, request: Request) -> Response:
         device = await self._device(request)
@@ -185,6 +191,13 @@ class _Down:
             self._api.context.metrics.rejected("http", "token")
             return Response(status_code=401)
         return device
+
+
+async def provision(request: Request) -> Response:
+    """The answer of a ThingsBoard none of whose profiles lets devices make themselves."""
+    log.info("a device wishes to be made, which is not supported: make it by REST")
+    told = {"errorMsg": "Provision data was not found!", "status": "NOT_FOUND"}
+    return JSONResponse(told)
 
 
 async def device_of(gateway: Gateway, request: Request) -> Device | None:

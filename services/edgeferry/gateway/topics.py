@@ -17,6 +17,12 @@ class What(Enum):
     CALL = "call of the device"
     CALL_RESPONSE = "answer to a call of the device"
     UNSUPPORTED = "claiming and provisioning"
+    FIRMWARE = "request of a part of a firmware"
+    SOFTWARE = "request of a part of a software"
+    FIRMWARE_PART = "a part of a firmware"
+    SOFTWARE_PART = "a part of a software"
+    FIRMWARE_ERROR = "why there is no firmware"
+    SOFTWARE_ERROR = "why there is no software"
     GATEWAY_CONNECT = "a device behind the gateway is there"
     GATEWAY_DISCONNECT = "a device behind the gateway has left"
     GATEWAY_TELEMETRY = "telemetry of devices behind the gateway"
@@ -69,6 +75,7 @@ _NUMBERED: Final = {
     "v2/r/req/": (What.CALL, "v2/r/res/"),
     "v2/r/req/j/": (What.CALL, "v2/r/res/j/"),
 }
+_PACKAGES: Final = {"v2/fw/request": What.FIRMWARE, "v2/sw/request": What.SOFTWARE}
 SUBSCRIBABLE: Final = {
     V1 + "attributes": What.ATTRIBUTES,
     "v2/a": What.ATTRIBUTES,
@@ -85,6 +92,10 @@ SUBSCRIBABLE: Final = {
     GATEWAY + "attributes": What.GATEWAY_ATTRIBUTES,
     GATEWAY + "attributes/response": What.GATEWAY_ATTRIBUTES_RESPONSE,
     GATEWAY + "rpc": What.GATEWAY_RPC,
+    "v2/fw/response/+/chunk/+": What.FIRMWARE_PART,
+    "v2/sw/response/+/chunk/+": What.SOFTWARE_PART,
+    "v2/fw/error": What.FIRMWARE_ERROR,
+    "v2/sw/error": What.SOFTWARE_ERROR,
 }
 """Filters that are granted, as they stand: no other wildcards."""
 
@@ -100,9 +111,18 @@ def published(topic: str) -> Published | None:
     prefix, slash, number = topic.rpartition("/")
     numbered = _NUMBERED.get(prefix + slash)
     if numbered is None or not _is_id(number):
-        return None
+        return _package(topic)
     what, answer = numbered
     return Published(what, int(number), answer)
+
+
+def _package(topic: str) -> Published | None:
+    """Of ``v2/fw/request/ID/chunk/N``."""
+    levels = topic.split("/")
+    if len(levels) != 6 or levels[4] != "chunk" or not (_is_id(levels[3]) and _is_id(levels[5])):
+        return None
+    what = _PACKAGES.get("/".join(levels[:3]))
+    return Published(what, int(levels[3])) if what is not None else None
 
 
 def _is_id(text: str) -> bool:

@@ -37,10 +37,11 @@ async def test_a_device_reads_its_attributes(
     web: httpx.AsyncClient, attributes: FakeAttributes
 ) -> None:
     attributes.values = {Scope.CLIENT: {"fw": "1.0"}, Scope.SHARED: {"limit": 5}}
-    answer = await web.get(f"{ME}/attributes?clientKeys=fw&sharedKeys=limit,none")
-    assert (answer.status_code, answer.json()) == (
-        200, {"client": {"fw": "1.0"}, "shared": {"limit": 5}},
-    )  # fmt: skip
+    for shared in ("sharedKeys=limit,none", "sharedKeys=none&sharedKeys=limit"):
+        answer = await web.get(f"{ME}/attributes?clientKeys=fw&{shared}")
+        assert (answer.status_code, answer.json()) == (
+            200, {"client": {"fw": "1.0"}, "shared": {"limit": 5}},
+        )  # fmt: skip
 
 
 async def test_updates_come_to_a_long_poll(web: httpx.AsyncClient, gateway: Gateway) -> None:
@@ -106,5 +107,10 @@ async def test_unknown_tokens_and_what_is_not_served(web: httpx.AsyncClient) -> 
         assert answer.status_code == 401
     assert (await web.post(f"{ME}/rpc/x", content="{}")).status_code == 400
     assert (await web.post(f"{ME}/claim", content="{}")).status_code == 501
-    assert (await web.post("/api/v1/provision", content="{}")).status_code == 501
-    assert (await web.get(f"{ME}/firmware?title=a&version=1")).status_code == 404
+    assert (await web.post("/api/v1/unknown/claim", content="{}")).status_code == 401
+    provisioned = await web.post("/api/v1/provision", content="{}")
+    assert (provisioned.status_code, provisioned.json()) == (
+        200, {"errorMsg": "Provision data was not found!", "status": "NOT_FOUND"},
+    )  # fmt: skip
+    for package in ("firmware", "software"):
+        assert (await web.get(f"{ME}/{package}?title=a&version=1")).status_code == 404

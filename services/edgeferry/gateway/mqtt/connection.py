@@ -35,6 +35,8 @@ CLOSE_SECONDS: Final = 5.0
 KEEP_ALIVE_FACTOR: Final = 1.5
 SEEN_SECONDS: Final = 10.0
 """As often it is told that something came from a client."""
+PROVISION: Final = "provision"
+"""The name of clients without credentials that wish for some."""
 
 log = logging.getLogger(__name__)
 
@@ -195,6 +197,9 @@ class Connection(asyncio.Protocol):
         )
         if self._context.devices.find(self._login) is not None:
             self._answer(packet)
+        elif PROVISION in (packet.user_name, packet.client_id):
+            text = "devices cannot make themselves here: make them by REST"
+            self.end(Reason.NOT_AUTHORIZED, text)
         else:
             self.hold(RESOLVE)
             self._api.spawn(self._find_device(packet))

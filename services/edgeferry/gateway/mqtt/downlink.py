@@ -1,5 +1,6 @@
 """The way down to one MQTT connection's device and to the devices behind it."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 
 import orjson
@@ -13,6 +14,8 @@ from edgeferry.gateway.ports import Command, Handed
 from edgeferry.gateway.topics import What
 
 _MOST_CALLS = 1_000
+
+log = logging.getLogger(__name__)
 
 
 class Downlink:
@@ -29,6 +32,7 @@ class Downlink:
         self._write = write
         self._calls: dict[int, str] = {}
         self._closed = False
+        self._not_served: set[What] = set()
         api.sessions.add(device.id, self.session_id, self)
         api.presence.opened(device)
 
@@ -68,6 +72,12 @@ class Downlink:
         if len(self._calls) >= _MOST_CALLS:
             del self._calls[next(iter(self._calls))]
         self._calls[call_id] = prefix
+
+    def not_served(self, what: What, text: str) -> None:
+        """It is told once of each connection: a device may ask without end."""
+        if what not in self._not_served:
+            self._not_served.add(what)
+            log.info("device %s: %s", self.device.name, text)
 
     def session_wants(self, what: What) -> bool:
         return self._session.target(what) is not None

@@ -12,9 +12,11 @@ from edgeferry.gateway.devices import DEFAULT_PROFILE, Device
 from edgeferry.gateway.mqtt.downlink import Downlink
 from edgeferry.gateway.mqtt.packets import Reason, Will
 from edgeferry.gateway.payload import read_document, to_text
+from edgeferry.gateway.ports import Handed
 from edgeferry.gateway.topics import Published, What, published
 
 log = logging.getLogger(__name__)
+NO_PACKAGE: Final = "NOT_FOUND"
 _TELEMETRY: Final = (What.TELEMETRY, What.GATEWAY_TELEMETRY)
 
 
@@ -23,7 +25,7 @@ class UnknownTopic(InvalidPayload):
 
 
 class NotSupported(UnknownTopic):
-    """A topic of the field's servers that this one does not serve."""
+    """A topic of the field's servers that this one does not serve: nothing is kept of it."""
 
 
 class Unresolved(Exception):
@@ -54,7 +56,11 @@ def take(down: Downlink, topic: str, payload: bytes) -> list[Outgoing]:
         case What.CALL:
             return _call(down, found, payload)
         case What.UNSUPPORTED:
-            raise NotSupported(f"{topic}: claiming and provisioning of devices are not supported")
+            text = f"{topic}: claiming and provisioning of devices are not supported"
+            down.not_served(found.what, text)
+            raise NotSupported(text)
+        case What.FIRMWARE | What.SOFTWARE:
+            return _package(down, found.what)
         case _:
             return _of_gateway(down, found.what, payload)
 
@@ -95,6 +101,15 @@ def _call(down: Downlink, found: Published, payload: bytes) -> list[Outgoing]:
     if answer is not None:
         down.answer(found.request_id, answer)
     return records
+
+
+def _package(down: Downlink, what: What) -> list[Outgoing]:
+    """The answer of a ThingsBoard that has none for the device, which tells so of software in
+    the topic of firmware."""
+    down.not_served(what, f"there is no {what.name.lower()} for devices here")
+    if what is What.FIRMWARE or down.publish(What.SOFTWARE_ERROR, NO_PACKAGE) is Handed.REFUSED:
+        down.publish(What.FIRMWARE_ERROR, NO_PACKAGE)
+    return []
 
 
 def _of_gateway(down: Downlink, what: What, payload: bytes) -> list[Outgoing]:

@@ -166,7 +166,8 @@ class Session:
             return disconnect(version, reason, self._reason(text))
         if reason == Reason.UNSUPPORTED_VERSION:
             return connack(version or V311, reason)
-        if version == V5 or (version and reason == Reason.SERVER_UNAVAILABLE):
+        refused = reason in (Reason.SERVER_UNAVAILABLE, Reason.NOT_AUTHORIZED)
+        if version == V5 or (version and refused):
             return connack(version, reason, self._reason(text))
         return b""
 

@@ -15,6 +15,7 @@ from edgeferry.gateway.mqtt import shared
 from edgeferry.gateway.mqtt.downlink import Downlink
 from edgeferry.gateway.mqtt.flow import PROCESS, RATE, REFUSED, RESOLVE, WINDOW, Flow
 from edgeferry.gateway.mqtt.inbound import (
+    NotSupported,
     Unresolved,
     lane_of,
     refusal_of,
@@ -189,16 +190,19 @@ class Uplink:
             self._flow.hold(REFUSED)
 
     def _refuse(self, packet: Publish, topic: str, error: InvalidPayload, batch: Batch) -> None:
-        """Tell the sender; where it cannot be told, keep the payload as a dead letter."""
+        """Tell the sender; where it cannot be told, keep the payload as a dead letter, unless
+        it is of what is not served at all."""
         word, reason = refusal_of(error)
         self._metrics.rejected("mqtt", word)
         if told := self._session.refusal(packet, reason, str(error)):
             batch.acks += told
             return
+        batch.acks += self._session.acknowledgement(packet)
+        if isinstance(error, NotSupported):
+            return
         device = self._session.device
         assert device is not None
         batch.records.append(self._records.dead_letter(device, topic, packet.payload, error))
-        batch.acks += self._session.acknowledgement(packet)
         self._metrics.dead_lettered(word)
 
     def _has_room(self) -> None:
