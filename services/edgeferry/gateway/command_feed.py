@@ -60,6 +60,7 @@ class CommandFeed(BackgroundService):
 
     async def run(self) -> None:
         ends = await self._ends()
+        self._devices.forget_all()  # what changed before now was told to nobody here
         async with asyncio.TaskGroup() as group:
             for partition, end in ends.items():
                 group.create_task(self._follow(partition, end))

@@ -98,4 +98,4 @@ async def test_what_comes_after_the_start_reaches_the_sessions_in_order(
     assert link.told == [({"limit": 1}, []), ({}, ["limit"])]
     assert commands == [(DEVICE.id, Command("r", "m", '{"v":1}', 1_900_000_000_000, True))]
     assert link.answers == [(4, "3")]
-    assert len(devices.forgotten) == 1
+    assert devices.forgotten == ["all", DEVICE.id]

@@ -72,10 +72,32 @@ async def test_the_answer_comes_in_the_spelling_of_the_question(
     client: OpenClient, attributes: FakeAttributes
 ) -> None:
     device = await client()
-    await subscribe(device, ME + "attributes/response/+", 0)
-    await subscribe(device, "v2/a/res/+", 0)
-    device.publish(0, '{"sharedKeys": "a"}', "v2/a/req/4")
-    assert told(await device.receive()) == ("v2/a/res/4", {"shared": {}})
+    for topic in (ME + "attributes/response/+", "v2/a/res/+", "v2/a/res/j/+"):
+        await subscribe(device, topic, 0)
+    for asked, answered in (("v2/a/req/4", "v2/a/res/4"), ("v2/a/req/j/5", "v2/a/res/j/5")):
+        device.publish(0, '{"sharedKeys": "a"}', asked)
+        assert told(await device.receive()) == (answered, {"shared": {}})
+
+
+@pytest.mark.parametrize("suffix", ["", "j/"])
+async def test_commands_and_calls_in_the_short_forms(
+    client: OpenClient, gateway: Gateway, log: MemoryLog, suffix: str
+) -> None:
+    device = await client()
+    await subscribe(device, f"v2/r/req/{suffix}+", 0)
+    await subscribe(device, f"v2/r/res/{suffix}+", 0)
+    gateway.api.push_command(DEVICE.id, COMMAND)
+    topic, _ = told(await device.receive())
+    prefix, _, number = topic.rpartition("/")
+    assert prefix + "/" == f"v2/r/req/{suffix}"
+    device.publish(1, "true", f"v2/r/res/{suffix}{number}")
+    assert await device.acknowledged(1) == [1]
+    assert log.states()[-1] == ("rpc-1", "SUCCESSFUL", "true")
+    device.publish(0, '{"method": "getSessionLimits"}', f"v2/r/req/{suffix}8")
+    topic, limits = told(await device.receive())
+    assert topic == f"v2/r/res/{suffix}8"
+    assert isinstance(limits, dict)
+    assert limits["maxInflightMessages"] == 512
 
 
 async def test_shared_attributes_reach_those_who_subscribed(
@@ -229,12 +251,23 @@ async def test_devices_behind_a_gateway(
     assert told(await device.receive()) == (
         "v1/gateway/attributes/response", {"id": 4, "device": "n1", "value": 5},
     )  # fmt: skip
+    attributes.values[Scope.CLIENT] = {"a": 1, "b": 2}
+    for wish, answer in (
+        ({"client": True, "keys": ["a", "b", "c"]}, {"values": {"a": 1, "b": 2}}),
+        ({"client": True, "keys": ["a"]}, {"values": {"a": 1}}),
+        ({"client": False, "key": "none"}, {}),
+    ):
+        asked = json.dumps({"id": 4, "device": "n1"} | wish)
+        device.publish(0, asked, "v1/gateway/attributes/request")
+        assert told(await device.receive()) == (
+            "v1/gateway/attributes/response", {"id": 4, "device": "n1"} | answer,
+        )  # fmt: skip
     gateway.api.push_command("id-of-n2", COMMAND)
     _, body = told(await device.receive())
     assert isinstance(body, dict)
     assert (body["device"], body["data"]["method"]) == ("n2", "setValue")
-    answer = {"device": "n2", "id": body["data"]["id"], "data": {"ok": 1}}
-    device.publish(5, json.dumps(answer), "v1/gateway/rpc")
+    reply = {"device": "n2", "id": body["data"]["id"], "data": {"ok": 1}}
+    device.publish(5, json.dumps(reply), "v1/gateway/rpc")
     assert await device.acknowledged(1) == [5]
     assert log.states()[-1] == ("rpc-1", "SUCCESSFUL", '{"ok":1}')
     device.publish(6, '{"device": "n1"}', "v1/gateway/disconnect")

@@ -7,9 +7,13 @@ import httpx
 import pytest
 import pytest_asyncio
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 
 from edgeferry.core.kv import Scope
+from edgeferry.gateway import http_down
 from edgeferry.gateway.http import http_routes
+from edgeferry.gateway.http_down import Poll
 from edgeferry.gateway.ports import Command
 from edgeferry.gateway.server import Gateway
 from tests.unit.gateway.fakes import DEVICE, TOKEN, MemoryLog
@@ -51,6 +55,25 @@ async def test_updates_come_to_a_long_poll(web: httpx.AsyncClient, gateway: Gate
     sessions.push_attributes(DEVICE.id, {"limit": 7}, ["old"])
     assert (await asking).json() == {"limit": 7, "deleted": ["old"]}
     assert len(sessions) == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "seconds"),
+    [("", 60), ("?timeout=0", 60), ("?timeout=1500", 1.5), ("?timeout=300001", 300)],
+)
+async def test_a_long_poll_waits_as_long_as_it_is_told_within_limits(
+    web: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, query: str, seconds: float
+) -> None:
+    waited: list[float] = []
+
+    async def no_wait(request: Request, poll: Poll, timeout: float) -> Response:
+        waited.append(timeout)
+        return Response(status_code=408)
+
+    monkeypatch.setattr(http_down, "_answer", no_wait)
+    assert (await web.get(f"{ME}/rpc{query}")).status_code == 408
+    assert (await web.get(f"{ME}/attributes/updates{query}")).status_code == 408
+    assert waited == [seconds, seconds]
 
 
 @pytest.mark.parametrize("what", ["attributes/updates", "rpc"])
