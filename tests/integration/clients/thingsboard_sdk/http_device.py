@@ -23,7 +23,7 @@ def refused(what: Any) -> int:
     try:
         what()
     except HTTPError as error:
-        return int(error.response.status_code)
+        return error.response.status_code if error.response is not None else 0
     return 200
 
 
