@@ -1,11 +1,14 @@
 """The REST interface, the same at the Edge and in the Cloud (contracts, section 5)."""
 
+from collections.abc import Sequence
+
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Match, Route
 
 from edgeferry.api.answers import error_answer
 from edgeferry.api.context import ApiContext
@@ -49,13 +52,15 @@ def build_api(context: ApiContext) -> FastAPI:
             )
         ],
     )
-    for routes in (auth, telemetry, telemetry_writes, rpc, devices, profiles, edges, schemas):
-        app.include_router(routes.routes(context))
-    _answer_errors(app, context)
+    parts = (auth, telemetry, telemetry_writes, rpc, devices, profiles, edges, schemas)
+    routers = [part.routes(context) for part in parts]
+    for router in routers:
+        app.include_router(router)
+    _answer_errors(app, context, [route for router in routers for route in router.routes])
     return app
 
 
-def _answer_errors(app: FastAPI, context: ApiContext) -> None:
+def _answer_errors(app: FastAPI, context: ApiContext, routes: Sequence[BaseRoute]) -> None:
     def answer(error: ApiError) -> Response:
         return error_answer(error, context.clock)
 
@@ -93,11 +98,30 @@ def _answer_errors(app: FastAPI, context: ApiContext) -> None:
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
         code = _CODES.get(error.status_code, ErrorCode.GENERAL)
-        return answer(ApiError(error.status_code, code, error.detail, error.headers))
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = _allowed(routes, request) or headers.get("Allow", "")
+        return answer(ApiError(error.status_code, code, error.detail, headers))
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> Response:
         return answer(ApiError(500, ErrorCode.GENERAL, "Internal error: see the log"))
+
+
+def _allowed(routes: Sequence[BaseRoute], request: Request) -> str:
+    """The methods of all routes of a path: the framework knows those of the first. Where a
+    name and a parameter both match, the name is meant."""
+    matching = [
+        route
+        for route in routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+    ]
+    fewest = min((len(route.param_convertors) for route in matching), default=0)
+    methods = set[str]()
+    for route in matching:
+        if len(route.param_convertors) == fewest:
+            methods |= route.methods or set()
+    return ", ".join(sorted(methods))
 
 
 def _later(text: str) -> ApiError:

@@ -45,13 +45,13 @@ EntityPath = Annotated[Entity, Depends(_entity)]
 
 
 KeyQuery = Annotated[
-    list[str] | None, Query(alias="key", description="one key; any number of times, beside keys")
+    Sequence[str], Query(alias="key", description="one key; any number of times, beside keys")
 ]
 
 
 def _keys(
     keys: Annotated[str | None, Query(description="comma-separated; all when left out")] = None,
-    more: KeyQuery = None,
+    more: KeyQuery = (),
 ) -> list[str] | None:
     """Each once, in the order asked for; None: all."""
     return _split(keys, more) or None
@@ -59,7 +59,7 @@ def _keys(
 
 def _wanted_keys(
     keys: Annotated[str | None, Query(description="comma-separated")] = None,
-    more: KeyQuery = None,
+    more: KeyQuery = (),
 ) -> list[str]:
     found = _split(keys, more)
     if not found:
@@ -67,8 +67,8 @@ def _wanted_keys(
     return found
 
 
-def _split(keys: str | None, more: list[str] | None) -> list[str]:
-    named = [*(keys or "").split(","), *(more or ())]
+def _split(keys: str | None, more: Sequence[str]) -> list[str]:
+    named = [*(keys or "").split(","), *more]
     found = list(dict.fromkeys(key for key in named if key))
     if len(found) > MAX_KEYS:
         raise BadTelemetryRequest(f"keys: {len(found)} of them, at most {MAX_KEYS} at a time")
