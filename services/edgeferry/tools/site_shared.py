@@ -9,10 +9,9 @@ from edgeferry.attributes.client import AttributesByChanges
 from edgeferry.attributes.facts import Here
 from edgeferry.attributes.notifier import Applied
 from edgeferry.core.admission import Admission
-from edgeferry.core.chain import Chain, Chains
+from edgeferry.core.chain import Chains
 from edgeferry.core.changes import Changes
 from edgeferry.core.clock import Clock, Stamps, SystemClock
-from edgeferry.core.errors import InvalidSettings
 from edgeferry.core.store import Store
 from edgeferry.log.open import open_log
 from edgeferry.log.port import Log
@@ -39,7 +38,7 @@ from edgeferry.tools.site_changes import (
     waiting_for,
 )
 from edgeferry.tools.site_parts import LogPart, StorePart
-from edgeferry.tools.site_wanted import ALL_NODES, Wanted
+from edgeferry.tools.site_wanted import Wanted, wanted_nodes
 from edgeferry.tools.topics import wanted_topics
 
 
@@ -70,30 +69,9 @@ class Shared:
         """Raises InvalidSettings for a chain or a node that the site has not."""
         return [
             processor
-            for chain, nodes in self._wanted_nodes(wanted)
+            for chain, nodes in wanted_nodes(self.site, self.chains, wanted)
             for processor in rule_processors(chain, NODES, self._rule_site(), nodes=nodes)
         ]
-
-    def _wanted_nodes(self, wanted: Wanted) -> list[tuple[Chain, tuple[str, ...] | None]]:
-        """Of which chains which nodes, None for all of them."""
-        if ALL_NODES in wanted.nodes and not wanted.chain:
-            return [(chain, None) for chain in self.chains.all]
-        chain = self.chains.find(wanted.chain) if wanted.chain else self.chains.root
-        if chain is None:
-            names = ", ".join(chain.name for chain in self.chains.all)
-            raise InvalidSettings(
-                f"site {self.site} has no chain {wanted.chain}; it has {names}: the setting "
-                "root_chain names the first, nodes of type rule_chain the others"
-            )
-        if ALL_NODES in wanted.nodes:
-            return [(chain, None)]
-        unknown = sorted(set(wanted.nodes) - set(chain.nodes))
-        if unknown:
-            raise InvalidSettings(
-                f"chain {chain.name} has no node {', '.join(unknown)}; "
-                f"it has {', '.join(chain.nodes)}"
-            )
-        return [(chain, wanted.nodes)]
 
     def _rule_site(self) -> RuleSite:
         return RuleSite(
