@@ -11,6 +11,7 @@ from edgeferry.core.expression import InvalidExpression
 from edgeferry.core.operations import ExpressionFailed
 from tests.unit.core.expressions import value
 
+OPERATORS = ["+", "-", "*", "/", "//", "%", "**", "==", "!=", "<", ">", "<=", ">="]
 WORDS = [
     *[
         "msg",
@@ -44,21 +45,9 @@ WORDS = [
         ".lower(",
         ".get(",
     ],
+    *OPERATORS,
     *(
         [
-            "+",
-            "-",
-            "*",
-            "/",
-            "//",
-            "%",
-            "**",
-            "==",
-            "!=",
-            "<",
-            ">",
-            "<=",
-            ">=",
             "(",
             ")",
             "[",
@@ -137,26 +126,7 @@ trees = st.recursive(
         st.builds(
             lambda a, op, b: f"({a} {op} {b})",
             inner,
-            st.sampled_from(
-                [
-                    "+",
-                    "-",
-                    "*",
-                    "/",
-                    "//",
-                    "%",
-                    "**",
-                    "==",
-                    "!=",
-                    "<",
-                    ">",
-                    "<=",
-                    ">=",
-                    "in",
-                    "and",
-                    "or",
-                ]
-            ),
+            st.sampled_from([*OPERATORS, "in", "and", "or"]),
             inner,
         ),
         st.builds(

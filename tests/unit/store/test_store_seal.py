@@ -8,21 +8,16 @@ import pytest
 from edgeferry.core.clock import ManualClock
 from edgeferry.core.errors import StoreUnavailable, StoreUnusable
 from edgeferry.core.ids import new_entity_id
-from edgeferry.core.store import Store
 from edgeferry.runtime.settings import StoreSettings
 from edgeferry.store import open_store
 from edgeferry.store.seal import KEY_FILE, Seal
 from tests.disks import nothing_can_be_opened
 from tests.unit.store.behaviour_entities import credentials
 from tests.unit.store.bench import DEVICE, T
+from tests.unit.store.sqlite_stores import store_in
 
 OWNER = new_entity_id()
 KEY = (DEVICE, OWNER)
-
-
-def store_in(folder: Path, read_only: bool = False) -> Store:
-    clock = ManualClock(T)
-    return open_store(settings=StoreSettings(), data=folder, clock=clock, read_only=read_only)
 
 
 async def keep(folder: Path) -> None:

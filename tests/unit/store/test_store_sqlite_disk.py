@@ -2,37 +2,21 @@
 
 import errno
 import sqlite3
-from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
-from edgeferry.core.clock import ManualClock
 from edgeferry.core.errors import StoreUnavailable, StoreUnusable
 from edgeferry.core.ids import new_entity_id
 from edgeferry.core.kv import Scope, TsEntry
 from edgeferry.core.merge import MAX_TS_MS
 from edgeferry.core.node import AttributesWrite
 from edgeferry.core.store import Position, Store, TimeseriesDelete
-from edgeferry.runtime.settings import StoreSettings
-from edgeferry.store import open_store
 from tests.disks import full_for_sqlite, nothing_can_be_opened
 from tests.unit.store.bench import DEVICE, STAMP, T, all_history, write
+from tests.unit.store.sqlite_stores import store_in
 from tests.unit.store.test_store_sqlite_formats import format_of, old_store
-
-
-def store_in(folder: Path) -> Store:
-    return open_store(settings=StoreSettings(), data=folder, clock=ManualClock(T + 60_000))
-
-
-@pytest_asyncio.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    made = store_in(tmp_path)
-    await made.start()
-    yield made
-    await made.stop()
 
 
 @pytest.mark.asyncio

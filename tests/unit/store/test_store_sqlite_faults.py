@@ -3,36 +3,21 @@
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
-from edgeferry.core.clock import ManualClock
 from edgeferry.core.errors import Later, StoreFault, StoreUnavailable, StoreUnusable
 from edgeferry.core.ids import new_entity_id
 from edgeferry.core.store import TimeseriesDelete
-from edgeferry.store.metrics import NoMetrics
 from edgeferry.store.sqlite import SqliteStore
 from edgeferry.store.sqlite_writer import Execute
 from tests.disks import no_file_grows_beyond
 from tests.unit.store.bench import DEVICE, STAMP, T, all_history, write
 
 pytestmark = pytest.mark.asyncio
-
-
-def store_in(folder: Path) -> SqliteStore:
-    return SqliteStore(folder=folder, clock=ManualClock(T + 60_000), metrics=NoMetrics())
-
-
-@pytest_asyncio.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    made = store_in(tmp_path)
-    await made.start()
-    yield made
-    await made.stop()
 
 
 class Held:

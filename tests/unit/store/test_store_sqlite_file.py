@@ -4,34 +4,19 @@ import asyncio
 import os
 import sqlite3
 import sys
-from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from edgeferry.core.clock import ManualClock
 from edgeferry.core.errors import StoreUnavailable, StoreUnusable
 from edgeferry.core.ids import new_entity_id
 from edgeferry.core.kv import TsEntry
 from edgeferry.core.store import Store
-from edgeferry.runtime.settings import StoreSettings
-from edgeferry.store import open_store
 from tests.disks import no_file_grows_beyond
 from tests.unit.store.bench import DEVICE, STAMP, T, all_history, write
-
-
-def store_in(folder: Path, clock: ManualClock | None = None) -> Store:
-    return open_store(settings=StoreSettings(), data=folder, clock=clock or ManualClock(T + 60_000))
-
-
-@pytest_asyncio.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    made = store_in(tmp_path)
-    await made.start()
-    yield made
-    await made.stop()
+from tests.unit.store.sqlite_stores import store_in
 
 
 @pytest.mark.asyncio
@@ -49,9 +34,7 @@ async def test_a_second_process_on_the_same_folder_is_refused(tmp_path: Path, st
 async def test_a_tool_reads_beside_the_owner_and_cannot_write(tmp_path: Path, store: Store) -> None:
     device = new_entity_id()
     await store.timeseries.save([write(device, v=1)])
-    beside = open_store(
-        settings=StoreSettings(), data=tmp_path, clock=ManualClock(T), read_only=True
-    )
+    beside = store_in(tmp_path, read_only=True)
     await beside.start()
     await store.timeseries.save([write(device, T + 1, STAMP + 1, v=2)])
     assert await beside.timeseries.latest(DEVICE, device) == [TsEntry("v", T + 1, 2)]
@@ -62,9 +45,7 @@ async def test_a_tool_reads_beside_the_owner_and_cannot_write(tmp_path: Path, st
 
 @pytest.mark.asyncio
 async def test_a_tool_finds_no_store_where_none_was_made(tmp_path: Path) -> None:
-    beside = open_store(
-        settings=StoreSettings(), data=tmp_path, clock=ManualClock(T), read_only=True
-    )
+    beside = store_in(tmp_path, read_only=True)
     with pytest.raises(StoreUnavailable, match="does not exist yet"):
         await beside.start()
     assert list(tmp_path.iterdir()) == []

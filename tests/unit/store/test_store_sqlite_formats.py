@@ -8,17 +8,15 @@ import pytest
 
 from edgeferry.core.aggregation import Aggregation, Step
 from edgeferry.core.changes import RpcStatus
-from edgeferry.core.clock import ManualClock
 from edgeferry.core.errors import StoreUnavailable, StoreUnusable
 from edgeferry.core.ids import new_entity_id
 from edgeferry.core.kv import Scope, TsEntry
 from edgeferry.core.merge import MAX_TS_MS
-from edgeferry.core.store import Position, Store, TimeseriesDelete
-from edgeferry.runtime.settings import StoreSettings
-from edgeferry.store import open_store
+from edgeferry.core.store import Position, TimeseriesDelete
 from edgeferry.store.sqlite_schema import FORMAT
 from tests.unit.store.behaviour_rpcs import rpc
 from tests.unit.store.bench import DEVICE, STAMP, T, all_history, write
+from tests.unit.store.sqlite_stores import store_in
 
 FORMAT_1 = """
 CREATE TABLE entities (
@@ -71,11 +69,6 @@ def old_store(folder: Path) -> str:
         file.execute("INSERT INTO positions VALUES ('up', 3, 77, 'first', '{}')")
         file.commit()
     return device
-
-
-def store_in(folder: Path, read_only: bool = False) -> Store:
-    clock = ManualClock(T + 60_000)
-    return open_store(settings=StoreSettings(), data=folder, clock=clock, read_only=read_only)
 
 
 def format_of(folder: Path) -> int:
@@ -170,7 +163,7 @@ async def test_a_newer_format_is_refused_and_left_alone(tmp_path: Path) -> None:
         file.execute("PRAGMA user_version = 99")
     for read_only in (False, True):
         with pytest.raises(StoreUnusable, match="use the newer version"):
-            await store_in(tmp_path, read_only).start()
+            await store_in(tmp_path, read_only=read_only).start()
     assert format_of(tmp_path) == 99
 
 
