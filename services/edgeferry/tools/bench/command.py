@@ -10,6 +10,7 @@ from edgeferry.core.clock import SystemClock
 from edgeferry.core.errors import Stop
 from edgeferry.runtime.settings import KafkaSettings, LogSettings
 from edgeferry.tools.bench.attributes import DownPlan, attributes
+from edgeferry.tools.bench.both_ways import BothPlan
 from edgeferry.tools.bench.choices import (
     KAFKA,
     MAX,
@@ -202,6 +203,13 @@ async def attributes_command(
     help="Whom to kill; may be given again.",
 )
 @click.option("--seed", default=1, show_default=True, help="The same kills again.")
+@click.option(
+    "--traffic",
+    type=click.Choice(["up", "both"]),
+    default="up",
+    show_default=True,
+    help="both: attributes and commands go up and down, too, and both sites are compared.",
+)
 @devices_option
 @chain_option
 @shape_options
@@ -214,14 +222,18 @@ async def crash_command(
     kills: int,
     roles: tuple[str, ...],
     seed: int,
+    traffic: str,
     devices: int,
     chain_cloud: str | None,
     shapes: list[Shape],
     data: Path | None,
     as_json: bool,
 ) -> None:
-    """SIGKILL at random under load; every acknowledged message must then be stored."""
-    plan = CrashPlan(rate=rate, seconds=minutes * 60, kills=kills, roles=roles, seed=seed)
+    """SIGKILL at random under load; every acknowledged message must then be stored. With
+    traffic both ways, both sites must then hold the same attributes, and every command must
+    have been carried out once, or have expired."""
+    both = BothPlan(seed=seed) if traffic == "both" else None
+    plan = CrashPlan(rate, minutes * 60, kills, roles, seed, both)
     lines = []
     for shape in shapes:
         _tell(shape)

@@ -1,5 +1,7 @@
 """``bench crash``: processes are killed at random under load; then what was acknowledged is
 compared with what is stored, and on SQLite every topic is searched for what a hop did twice.
+With traffic both ways attributes and commands go up and down meanwhile, and what both sites
+hold afterwards is compared.
 
 ``cpu_seconds`` and ``cpu_seconds_drained`` are those of every trial, over all processes that
 a role has had.
@@ -10,12 +12,14 @@ import os
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain
 from random import Random
 
 from edgeferry.core.clock import Clock
 from edgeferry.core.errors import Stop
+from edgeferry.tools.bench.agreement import compared
+from edgeferry.tools.bench.both_ways import BothPlan, BothWays
 from edgeferry.tools.bench.installation import Installation
 from edgeferry.tools.bench.report import CpuMeter, Report, quantile
 from edgeferry.tools.bench.trial import Offer, trial
@@ -29,13 +33,15 @@ _LAST_KILL = 0.97
 
 @dataclass(frozen=True, slots=True)
 class CrashPlan:
-    """roles: whom to kill, as named in the ready line. seed: the same kills again."""
+    """roles: whom to kill, as named in the ready line. seed: the same kills again. both: the
+    load that goes both ways beside the telemetry, if any."""
 
     rate: float
     seconds: float
     kills: int = 20
     roles: Sequence[str] = ("edge", "cloud")
     seed: int = 1
+    both: BothPlan | None = None
 
     def moments(self) -> list[tuple[float, str]]:
         """(seconds from the begin, role): each at random within its own part of the time,
@@ -52,7 +58,20 @@ async def crash(installation: Installation, plan: CrashPlan, clock: Clock) -> di
     killer = _Killer(installation, plan, clock)
     report = Report("crash", installation.stands_on())
     offer = Offer(rate=plan.rate, seconds=plan.seconds, drain_timeout=_DRAIN_SECONDS, sample=False)
-    outcome = await trial(installation, offer, clock, disturbance=killer.killing, hops=True)
+    both: dict[str, object] | None = None
+    if plan.both is None:
+        outcome = await trial(installation, offer, clock, disturbance=killer.killing, hops=True)
+    else:
+        load = BothWays(installation, plan.both, clock)
+
+        @asynccontextmanager
+        async def disturbance(meter: CpuMeter) -> AsyncIterator[None]:
+            async with killer.killing(meter), load.offering():
+                yield
+
+        async with compared(installation, clock) as comparison, load.connected():
+            outcome = await trial(installation, offer, clock, disturbance=disturbance, hops=True)
+            both = {**load.figures(), **asdict(await comparison.quiet(load))}
     said = outcome.said
     report.add(
         seconds=round(said["seconds"], 3),
@@ -62,6 +81,7 @@ async def crash(installation: Installation, plan: CrashPlan, clock: Clock) -> di
         per_second=round(said["acked_in_all"] / said["seconds"], 1),
         **figures(killer.back),
         **outcome.figures(),
+        both=both,
         devices=len(installation.devices),
         seed=plan.seed,
     )

@@ -10,6 +10,7 @@ from edgeferry.log.port import Log
 from edgeferry.log.topics import root_topic
 from edgeferry.runtime.settings import Settings
 from edgeferry.store import open_store
+from edgeferry.tools.bench import agreement
 from edgeferry.tools.bench.chain_audit import Marks, audit, hop_repeats, marks
 from edgeferry.tools.bench.installation import Installation
 from edgeferry.tools.bench.ledger import StoredRows, compare, read_ledger
@@ -23,7 +24,11 @@ _FAULTS = (
 
 def faults(line: Mapping[str, object]) -> list[str]:
     """The figures of a trial's line that must be 0 and are not."""
-    return [name for name in _FAULTS if line.get(name, 0) != 0]
+    both = line.get("both")
+    of_both = both if isinstance(both, Mapping) else {}
+    return [name for name in _FAULTS if line.get(name, 0) != 0] + [
+        name for name in agreement.FAULTS if of_both.get(name, 0) != 0
+    ]
 
 
 @dataclass(frozen=True, slots=True)
