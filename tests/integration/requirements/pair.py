@@ -14,7 +14,7 @@ import orjson
 from edgeferry.runtime.settings import load_settings
 from edgeferry.runtime.strict_yaml import dump_yaml, load_yaml
 from edgeferry.tools.bench.cut_link import CutLink
-from tests.integration.requirements.stored import Held, Stored
+from tests.integration.requirements.stored import COMINGS_AND_GOINGS, Held, Stored
 from tests.integration.tools.down import Rest
 from tests.integration.tools.sites import Sites, run, until
 
@@ -162,12 +162,14 @@ class Pair:
         return made
 
     async def events(self, device: Device) -> list[dict[str, Any]]:
-        """Of the Edge queue, about a device, oldest first, as GET /api/edge/{id}/events shows."""
+        """Of the Edge queue, about a device, oldest first, as GET /api/edge/{id}/events shows;
+        without those of its comings and goings."""
         page = {"pageSize": 1000, "page": 0}
         answer = await self.cloud.rest.call("GET", f"/api/edge/{self.edge_id}/events", params=page)
         assert answer.status_code == 200, answer.text
         rows = answer.json()["data"]
-        return [row for row in reversed(rows) if row["entityId"] == device["id"]]
+        about = [row for row in reversed(rows) if row["entityId"] == device["id"]]
+        return [row for row in about if not _keys(row) or _keys(row) - COMINGS_AND_GOINGS]
 
     async def until_events(
         self, device: Device, wanted: Callable[[list[dict[str, Any]]], object]
@@ -180,6 +182,12 @@ class Pair:
 
         await until(there)
         return found
+
+
+def _keys(event: Mapping[str, Any]) -> set[str]:
+    """Of the attributes that an event is about."""
+    body = event["body"] or {}
+    return {*body.get("kv", ()), *body.get("keys", ())}
 
 
 async def new_device(site: Site, name: str, profile: str = "default") -> Device:

@@ -22,6 +22,14 @@ SCHEMAS = Path(__file__).parents[3] / "schemas"
 _WAIT_SECONDS = 10.0
 _VALUES = ("bool_v", "str_v", "long_v", "dbl_v", "json_v")
 _JSON_KIND, _BOOL_KIND = 4, 0
+COMINGS_AND_GOINGS = {
+    "active",
+    "lastConnectTime",
+    "lastDisconnectTime",
+    "lastActivityTime",
+    "inactivityAlarmTime",
+}
+"""SERVER attributes that a site writes of a device whenever it likes."""
 
 Point = tuple[str, int]
 """Key and ts."""
@@ -40,7 +48,7 @@ class Held(NamedTuple):
 
 
 class Stored(Protocol):
-    """What one site holds; a deleted attribute is None."""
+    """What one site holds. A deleted attribute is None; ``COMINGS_AND_GOINGS`` are left out."""
 
     def topic(self, name: str) -> list[Held]: ...
 
@@ -111,6 +119,7 @@ class OnSqlite:
         return {
             (scope, key): None if deleted else _value(kind, value)
             for scope, key, kind, value, deleted in rows
+            if key not in COMINGS_AND_GOINGS
         }
 
     def _of_device(self, table: str, columns: str, device: str) -> list[Any]:
@@ -174,6 +183,7 @@ class OnServers:
         return {
             (row.scope, row.key): None if row.deleted else _only(row)
             for row in self._of_device("attributes_kv_cf", device)
+            if row.key not in COMINGS_AND_GOINGS
         }
 
     def _of_device(self, table: str, device: str) -> list[Any]:

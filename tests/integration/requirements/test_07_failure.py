@@ -17,14 +17,14 @@ KEYS = 62_000
 
 
 async def failed(cloud: Site, entity_id: str) -> dict[str, Any]:
-    """The message that came to the node behind Failure; behind Success came none."""
+    """The message that came to the node behind Failure, and did not come behind Success."""
 
     def messages(node: str) -> list[dict[str, Any]]:
         return cloud.topic_about(f"pushes_to_edge.{node}", {"id": entity_id})
 
     await cloud.until_stored(lambda _: messages("failed"))
     (message,) = messages("failed")
-    assert messages("pushed") == []
+    assert message["id"] not in [pushed["id"] for pushed in messages("pushed")]
     said = f"did not go to the Edge: {message['metadata']['error']}"
     log = cloud.settings.with_suffix(".log")
     await cloud.until_stored(lambda _: said in log.read_text())
