@@ -8,8 +8,8 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
-from starlette.types import ASGIApp
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from edgeferry.runtime.health import Overall
 from edgeferry.runtime.metrics import CONTENT_TYPE, Metrics
@@ -57,10 +57,23 @@ def process_app(
             Route("/readyz", readyz),
             Route("/metrics", metrics),
             *device_routes,
-            Mount("/", rest or _nothing_here),
+            _Everything(rest or _nothing_here),
         ],
         exception_handlers={ClientDisconnect: _client_left},
     )
+
+
+class _Everything(BaseRoute):
+    """Any path: a Mount lets one with a line feed through to nobody."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return Match.FULL, {}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
 
 
 def _report(overall: Overall, good: bool, *, details: bool) -> Response:
