@@ -147,7 +147,7 @@ async def test_batches_are_cut_by_rows(open_bench: Open) -> None:
     await bench.store.timeseries.save(
         [write(devices[i % 3], T + i, STAMP + i, v=i) for i in range(450)]
     )
-    assert [rows for rows, _ in bench.metrics.batches] == [100, 100, 100, 100, 56]
+    assert sorted(rows for rows, _ in bench.metrics.batches) == [56, 100, 100, 100, 100]
 
 
 @pytest.mark.asyncio
