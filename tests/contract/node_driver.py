@@ -51,10 +51,18 @@ class MemoryPort:
     saved: list[Any] = field(default_factory=list)
     error: Exception | None = None
 
-    async def save(self, writes: Sequence[TimeseriesWrite] | Sequence[AttributesWrite]) -> None:
+    async def save(
+        self, writes: Sequence[TimeseriesWrite] | Sequence[AttributesWrite]
+    ) -> Sequence[Mapping[str, int]]:
+        """Of attributes the first has version 1, and so on."""
         if self.error is not None:
             raise self.error
         self.saved += writes
+        numbers = range(len(self.saved) - len(writes) + 1, len(self.saved) + 1)
+        return [
+            dict.fromkeys(write.values, number) if isinstance(write, AttributesWrite) else {}
+            for number, write in zip(numbers, writes, strict=True)
+        ]
 
     async def delete(self, delete: TimeseriesDelete) -> Sequence[DeletedKey]:
         if self.error is not None:

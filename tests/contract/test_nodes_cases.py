@@ -79,7 +79,8 @@ def _seen(item: Leaving) -> dict[str, Any]:
         return {"return": True}
     if isinstance(item, DeviceCall):
         return {"command": item.rpc_id, "request": dict(item.request)}
-    told = {"type": item.message.type, "data": item.message.data}
+    left = item.message
+    told = {"type": left.type, "data": left.data, "metadata": dict(left.metadata)}
     if item.relation == FAILURE:
         return {"failure": item.message.metadata[ERROR_KEY], **told}
     return {"relation": item.relation, **told}

@@ -1,9 +1,7 @@
 """How the other services change anything: published, applied by the service, then answered."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from typing import Final, Protocol
 
 from edgeferry.attributes.notifier import Applied
@@ -11,15 +9,11 @@ from edgeferry.core.changes import (
     RPC_RANKS,
     AttributeChange,
     Change,
-    Changes,
     EntityChange,
     NotAppliedYet,
     RpcChange,
 )
 from edgeferry.core.clock import Clock
-from edgeferry.core.ids import derived_id
-from edgeferry.core.kv import Scope, Value
-from edgeferry.core.node import AttributesWrite
 from edgeferry.core.record import LogWriter, Outgoing
 from edgeferry.core.store import AttributesStore, EntityStore, RpcStore
 from edgeferry.log.change_codec import encode_change
@@ -156,70 +150,3 @@ def change_record(topic: str, change: Change) -> Outgoing:
     """All of one entity under its id."""
     key = change.device_id if isinstance(change, RpcChange) else change.entity_id
     return Outgoing(topic, key.encode(), encode_change(change))
-
-
-class AttributesByChanges:
-    """The port ``core.node.AttributesPort``: a save becomes changes, whose ids follow from the
-    message, so that a repeated hop makes the same ones.
-
-    ``only_changed``: values that stand already are left out (semantics of the field, 6.4)."""
-
-    def __init__(
-        self,
-        *,
-        changes: Changes,
-        attributes: AttributesStore,
-        tenant_id: str,
-        origin: str,
-        only_changed: bool = True,
-    ) -> None:
-        self._changes = changes
-        self._attributes = attributes
-        self._tenant_id = tenant_id
-        self._origin = origin
-        self._only_changed = only_changed
-
-    async def save(self, writes: Sequence[AttributesWrite]) -> None:
-        """Raises StoreUnavailable, LogUnavailable, NotAppliedYet."""
-        changes = [self._change(write) for write in writes if write.values]
-        if self._only_changed:
-            changes = await self._changed(changes)
-        await self._changes.submit(changes)
-
-    async def _changed(self, changes: Sequence[AttributeChange]) -> list[AttributeChange]:
-        """Each is compared with what stands after those before it."""
-        standing: dict[tuple[str, str, Scope], dict[str, Value]] = {}
-        changed = []
-        for change in changes:
-            place = (change.entity_type, change.entity_id, change.scope)
-            if place not in standing:
-                entries = await self._attributes.attributes(*place)
-                standing[place] = {entry.key: entry.value for entry in entries}
-            known = standing[place]
-            values = {
-                key: value
-                for key, value in change.upserts.items()
-                if key not in known or not _same(known[key], value)
-            }
-            known.update(values)
-            if values:
-                changed.append(replace(change, upserts=values))
-        return changed
-
-    def _change(self, write: AttributesWrite) -> AttributeChange:
-        place = f"{write.entity_type}|{write.entity_id}|{write.scope}|{write.version}"
-        values = json.dumps(write.values, sort_keys=True)
-        return AttributeChange(
-            id=derived_id(f"{place}|{values}", "save_attributes", 0),
-            tenant_id=self._tenant_id,
-            entity_type=write.entity_type,
-            entity_id=write.entity_id,
-            scope=write.scope,
-            origin=self._origin,
-            created_time=write.last_update_ts,
-            upserts=write.values,
-        )
-
-
-def _same(one: Value, other: Value) -> bool:
-    return type(one) is type(other) and one == other

@@ -6,6 +6,7 @@ changes what it is given.
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -16,6 +17,9 @@ from edgeferry.core.values import attribute_values, check_depth, telemetry_point
 
 TS_MAX: Final = 253_402_300_799_999
 """The last millisecond of the year 9999; in microseconds it still fits a long."""
+
+
+_VERSION_DIGITS: Final = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,27 @@ def deleted_attributes(message: RuleMessage) -> list[str]:
     if type(keys) is not list or not keys or not all(type(key) is str and key for key in keys):
         raise InvalidPayload('deleted attributes want {"attributes": [key, ...]}')
     return keys
+
+
+def versions(message: RuleMessage, keys: Iterable[str]) -> dict[str, int]:
+    """Those that the attributes service gave, if the message says so: metadata ``version``, of
+    all keys, or ``versions``, a JSON object by key. By them what comes over the link twice,
+    by itself and through a chain, counts once."""
+    text = message.metadata.get("version", "")
+    if text.isascii() and text.isdigit() and len(text) < _VERSION_DIGITS:
+        return dict.fromkeys(keys, int(text))
+    try:
+        told = json.loads(message.metadata.get("versions", "{}"))
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(told, dict):
+        return {}
+    wanted = {key: told.get(key) for key in keys}
+    return {
+        key: version
+        for key, version in wanted.items()
+        if type(version) is int and 0 < version < 10 ** (_VERSION_DIGITS - 1)
+    }
 
 
 class DeletedValues(NamedTuple):

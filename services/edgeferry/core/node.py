@@ -8,6 +8,7 @@ returns what should leave it, and the runner does the rest.
 import builtins
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from edgeferry.core.events import CloudEvent, EdgeEvent
@@ -92,7 +93,8 @@ class TimeseriesWrite(NamedTuple):
 
 
 class AttributesWrite(NamedTuple):
-    """Attributes of one entity and scope; ``version`` decides who wins (greater stays)."""
+    """Attributes of one entity and scope; ``version`` decides who wins (greater stays).
+    ``versions``: of the keys that have one already, given by ``origin``."""
 
     entity_type: str
     entity_id: str
@@ -101,6 +103,7 @@ class AttributesWrite(NamedTuple):
     last_update_ts: int
     version: int
     origin: str = ""
+    versions: Mapping[str, int] = MappingProxyType({})
 
 
 class TimeseriesPort(Protocol):
@@ -112,8 +115,9 @@ class TimeseriesPort(Protocol):
 
 
 class AttributesPort(Protocol):
-    async def save(self, writes: Sequence[AttributesWrite]) -> None:
-        """Apply all, in order; return when durable. Raises StoreUnavailable (Later)."""
+    async def save(self, writes: Sequence[AttributesWrite]) -> Sequence[Mapping[str, int]]:
+        """Apply all, in order; return when durable, for each the versions of its values, as
+        far as they are known. Raises StoreUnavailable (Later)."""
         ...
 
 

@@ -6,7 +6,7 @@ the message's, so a repeated hop makes the same event.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from edgeferry.core.body import (
     parsed,
     telemetry,
     updated_telemetry,
+    versions,
 )
 from edgeferry.core.errors import InvalidPayload
 from edgeferry.core.events import AttributeKeysBody, AttributesBody, CloudEvent
@@ -41,7 +42,6 @@ ORIGINATORS: Final = frozenset(
 )
 """Those that the other site can store for."""
 
-_VERSION_DIGITS: Final = 19
 _NAMES_IN_METADATA: Final[Mapping[str, tuple[str, str]]] = {
     EntityType.DEVICE: ("deviceName", "deviceType"),
     EntityType.ASSET: ("assetName", "assetType"),
@@ -132,7 +132,7 @@ def _attributes(message: RuleMessage, scope: Scope) -> Body | None:
             scope=attribute_scope(message, scope),
             ts=data_ts(message),
             values=values,
-            versions=_versions(message, values),
+            versions=versions(message, values),
         ),
     )
 
@@ -142,30 +142,9 @@ def _attribute_keys(message: RuleMessage, scope: Scope) -> Body:
     return Body(
         "ATTRIBUTES_DELETED",
         attribute_keys=AttributeKeysBody(
-            attribute_scope(message, scope), keys, _versions(message, keys)
+            attribute_scope(message, scope), keys, versions(message, keys)
         ),
     )
-
-
-def _versions(message: RuleMessage, keys: Iterable[str]) -> dict[str, int]:
-    """Those that the attributes service gave, if the message says so: metadata ``version``, of
-    all keys, or ``versions``, a JSON object by key. By them what comes over the link twice,
-    by itself and through a chain, counts once."""
-    text = message.metadata.get("version", "")
-    if text.isascii() and text.isdigit() and len(text) < _VERSION_DIGITS:
-        return dict.fromkeys(keys, int(text))
-    try:
-        told = json.loads(message.metadata.get("versions", "{}"))
-    except (ValueError, RecursionError):
-        return {}
-    if not isinstance(told, dict):
-        return {}
-    wanted = {key: told.get(key) for key in keys}
-    return {
-        key: version
-        for key, version in wanted.items()
-        if type(version) is int and 0 < version < 10 ** (_VERSION_DIGITS - 1)
-    }
 
 
 def _activity(message: RuleMessage, scope: Scope) -> Body | None:

@@ -13,7 +13,7 @@ from edgeferry.core.entity_store import EntityStore as EntityStore
 from edgeferry.core.entity_store import Rpc as Rpc
 from edgeferry.core.entity_store import RpcStore as RpcStore
 from edgeferry.core.kv import AttributeEntry, Scope, TsEntry, Value
-from edgeferry.core.node import AttributesPort, TimeseriesPort
+from edgeferry.core.node import AttributesWrite, TimeseriesPort
 
 DECISIONS_KEPT: Final = 20
 """About each attribute."""
@@ -146,8 +146,14 @@ class PastDecision(NamedTuple):
     event_id: str
 
 
-class AttributesStore(AttributesPort, Protocol):
+class AttributesStore(Protocol):
     """All reads raise StoreUnavailable (Later)."""
+
+    async def save(self, writes: Sequence[AttributesWrite]) -> None:
+        """Decide all, in order, by their version and origin; return when durable.
+
+        Raises StoreUnavailable (some may stand), Unstorable."""
+        ...
 
     async def attributes(
         self,

@@ -5,6 +5,7 @@ field (its telemetry and attribute processors). Changes of attributes, entities 
 go to the owner of changes instead (``sync.received_changes``), which tells the chain.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -87,6 +88,8 @@ class RuleMessages:
         if action == "POST_ATTRIBUTES":
             body = body_of(event, "attributes")
             metadata = {"ts": str(body["ts"]), "scope": body["scope"]}
+            if body["versions"]:
+                metadata["versions"] = json.dumps(body["versions"], ensure_ascii=False)
             data = _values(body["values"])
             type_ = "POST_ATTRIBUTES_REQUEST"
             return Taken(head, [self._message(record, edge_id, head, 0, type_, metadata, data)])

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
-from edgeferry.attributes.client import AttributesByChanges
 from edgeferry.attributes.facts import Here
+from edgeferry.attributes.node_saves import AttributesByChanges
 from edgeferry.attributes.notifier import Applied
 from edgeferry.core.admission import Admission
 from edgeferry.core.chain import Chains

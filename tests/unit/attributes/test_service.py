@@ -1,11 +1,9 @@
 """What follows from a change, and where it never goes."""
 
 import json
-from typing import cast
 
 import pytest
 
-from edgeferry.attributes.client import AttributesByChanges
 from edgeferry.core.changes import (
     CLOUD_ORIGIN,
     Change,
@@ -17,9 +15,8 @@ from edgeferry.core.changes import (
     edge_origin,
 )
 from edgeferry.core.kv import Scope, TsEntry
-from edgeferry.core.node import AttributesWrite
 from edgeferry.core.record import Record
-from edgeferry.core.store import AttributesStore, Entity
+from edgeferry.core.store import Entity
 from tests.unit.attributes.memory import (
     DEVICE,
     EDGE_A,
@@ -246,19 +243,3 @@ async def test_who_waits_too_long_is_told_that_the_change_is_kept() -> None:
     site = cloud()
     with pytest.raises(NotAppliedYet, match="is kept"):
         await client(site, handles=False).submit([change("1", CLOUD_ORIGIN, upserts={"a": 1})])
-
-
-@pytest.mark.asyncio
-async def test_a_node_saves_only_what_changed_and_repeats_with_the_same_id() -> None:
-    site = cloud()
-    port = AttributesByChanges(
-        changes=client(site),
-        attributes=cast(AttributesStore, site.attributes),
-        tenant_id="t",
-        origin=CLOUD_ORIGIN,
-    )
-    write = AttributesWrite("DEVICE", DEVICE, Scope.SERVER, {"a": 1}, NOW, 7)
-    await port.save([write, write._replace(version=8)])
-    assert len(site.log) == 1
-    await port.save([write._replace(values={"a": True}, version=9)])
-    assert site.attributes.state()[Scope.SERVER, "a"][0] is True
