@@ -5,7 +5,7 @@ it, what comes after finds the assignment.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
@@ -51,7 +51,7 @@ class Entities:
     async def facts(self, keys: Sequence[EntityKey]) -> dict[EntityKey, Facts]:
         """Of each key. Raises StoreUnavailable."""
         known = await self._store.entities(keys)
-        edges = {} if self._here.edge_id else await self._store.edges_of(keys)
+        edges = {} if self._here.edge_id else await self._edges_of(keys, known)
         wanted = sorted({edge for found in edges.values() for edge in found})
         of_edges = await self._store.entities([(EntityType.EDGE, edge) for edge in wanted])
         off = frozenset(edge_id for (_, edge_id), edge in of_edges.items() if _is_off(edge))
@@ -65,6 +65,13 @@ class Entities:
             else:
                 facts[key] = Facts(entity.name, entity.profile, edges.get(key, ()), off)
         return facts
+
+    async def _edges_of(
+        self, keys: Sequence[EntityKey], known: Mapping[EntityKey, Entity]
+    ) -> dict[EntityKey, Sequence[str]]:
+        """What is about an edge itself is for that edge."""
+        assigned = await self._store.edges_of(keys)
+        return {**assigned, **{key: (key[1],) for key in known if key[0] == EntityType.EDGE}}
 
     async def apply(self, change: EntityChange, now_ms: int, out: Consequences) -> None:
         """Raises StoreUnavailable, InvalidPayload."""

@@ -1,6 +1,7 @@
 """What follows from a change, and where it never goes."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -62,6 +63,16 @@ def test_a_change_in_the_cloud_goes_to_each_edge_once_per_scope() -> None:
     assert body.values == {"a": 1, "b": 2}
     assert body.versions == {"a": NOW * 1000, "b": NOW * 1000}
     assert not site.up
+
+
+def test_attributes_of_an_edge_go_to_that_edge() -> None:
+    site = cloud(EDGE_A, EDGE_B)
+    site.entities.known["EDGE", EDGE_B] = Entity("EDGE", EDGE_B, "t", "b", "default", 1, 1, "cloud")
+    about = replace(change("1", CLOUD_ORIGIN, upserts={"limit": 5}), entity_type="EDGE")
+    done(site, replace(about, entity_id=EDGE_B))
+    assert list(site.down) == [EDGE_B]
+    done(site, replace(about, id="2", entity_id="nobody"))
+    assert list(site.down) == [EDGE_B]
 
 
 def test_a_change_never_goes_back_to_its_origin_but_to_the_other_edges() -> None:
