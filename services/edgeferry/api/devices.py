@@ -5,10 +5,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
+from edgeferry.api.activity import active_ones
 from edgeferry.api.bodies import bad_request
 from edgeferry.api.context import ApiContext
 from edgeferry.api.credentials import DeviceCredentials
-from edgeferry.api.entities import Entities, check_version, id_of, saved_body
+from edgeferry.api.entities import (
+    Entities,
+    check_version,
+    device_info_shown,
+    id_of,
+    saved_body,
+)
 from edgeferry.api.errors import ApiError, ErrorCode
 from edgeferry.api.pages import Page, entity_id
 from edgeferry.api.profiles import DEFAULT_PROFILE, profile_id
@@ -26,6 +33,7 @@ class Devices:
 
     def __init__(self, context: ApiContext) -> None:
         self._store = context.store.entities
+        self._attributes = context.store.attributes
         self._tenant_id = context.writing.tenant_id
         self._naming = asyncio.Lock()
         self._entities = Entities(context)
@@ -50,6 +58,11 @@ class Devices:
             text=page.text,
             order=page.order,
         )
+
+    async def infos(self, found: Sequence[Entity]) -> list[dict[str, Any]]:
+        """As they are shown, with what else is known of them."""
+        active = await active_ones(self._attributes, found)
+        return [device_info_shown(one, active=one.entity_id in active) for one in found]
 
     async def by_ids(self, text: str) -> list[Entity]:
         ids = list(dict.fromkeys(ids_of(text, "deviceIds")))

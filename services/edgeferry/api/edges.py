@@ -138,19 +138,15 @@ class Edges:
         await self._entities.submit(change)
         return device_shown(device)
 
-    async def devices(
-        self, edge_id: str, page: Page, type_: str, shown: Callable[[Entity], dict[str, Any]]
-    ) -> dict[str, Any]:
+    async def devices(self, edge_id: str, page: Page, type_: str) -> tuple[Sequence[Entity], int]:
+        """Those that are assigned to it, and how many there are in all."""
         self.known(edge_id)
         if type_:
             every = [one for one in await self._assigned(edge_id, page) if one.profile == type_]
-            found, total = every[page.skip : page.skip + page.size], len(every)
-        else:
-            some, total = await self._store.entities.assigned(
-                edge_id, DEVICE, page.limit, page.skip, text=page.text, order=page.order
-            )
-            found = list(some)
-        return page_of([shown(one) for one in found], total, page)
+            return every[page.skip : page.skip + page.limit], len(every)
+        return await self._store.entities.assigned(
+            edge_id, DEVICE, page.limit, page.skip, text=page.text, order=page.order
+        )
 
     async def _assigned(self, edge_id: str, page: Page) -> list[Entity]:
         """All that a list has."""

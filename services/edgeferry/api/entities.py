@@ -152,12 +152,13 @@ def device_shown(entity: Entity) -> dict[str, Any]:
     }
 
 
-def device_info_shown(entity: Entity) -> dict[str, Any]:
+def device_info_shown(entity: Entity, *, active: bool) -> dict[str, Any]:
     return {
         **device_shown(entity),
         "customerTitle": None,
         "customerIsPublic": False,
         "deviceProfileName": entity.profile or DEFAULT_PROFILE,
+        "active": active,
     }
 
 

@@ -51,6 +51,7 @@ class DeviceInfo(Device):
     customerTitle: None
     customerIsPublic: bool
     deviceProfileName: str
+    active: bool
 
 
 class Credentials(BaseModel):

@@ -1,5 +1,7 @@
 """Devices, their credentials and their edges over REST."""
 
+import json
+
 import httpx
 import pytest
 
@@ -110,3 +112,104 @@ async def test_what_is_not_there_is_told(client: httpx.AsyncClient) -> None:
     ):
         answer = await client.get(path)
         assert (answer.status_code, answer.json()["errorCode"]) == (404, 32)
+
+
+async def test_a_change_of_what_was_changed_meanwhile_is_told(client: httpx.AsyncClient) -> None:
+    device = await made(client)
+    assert (await client.post("/api/device", json={**device, "label": "a"})).status_code == 200
+    late = await client.post("/api/device", json={**device, "label": "b"})
+    assert (late.status_code, late.json()["errorCode"]) == (409, 35)
+    unsaid = await client.post("/api/device", json={**device, "label": "", "version": None})
+    assert (unsaid.status_code, unsaid.json()["label"]) == (200, None)
+
+
+async def test_a_device_is_made_with_credentials_of_any_type(client: httpx.AsyncClient) -> None:
+    value = json.dumps({"clientId": "c", "userName": "u", "password": "p"})
+    credentials = {"credentialsType": "MQTT_BASIC", "credentialsValue": value}
+    body = {"device": {"name": "meter", "type": "meters"}, "credentials": credentials}
+    answer = await client.post("/api/device-with-credentials", json=body)
+    assert (answer.status_code, answer.json()["type"]) == (200, "meters")
+    kept = (await client.get(f"/api/device/{id_of(answer.json())}/credentials")).json()
+    assert (kept["credentialsType"], json.loads(kept["credentialsValue"])["userName"]) == (
+        "MQTT_BASIC",
+        "u",
+    )
+    taken = await client.post(
+        "/api/device-with-credentials", json={**body, "device": {"name": "other"}}
+    )
+    assert taken.status_code == 400
+    assert (
+        await client.get("/api/tenant/device", params={"deviceName": "other"})
+    ).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "credentials",
+    [
+        {},
+        {"credentialsType": "LWM2M_CREDENTIALS"},
+        {"credentialsType": "ACCESS_TOKEN", "credentialsId": "a b"},
+        {"credentialsType": "MQTT_BASIC", "credentialsValue": "{}"},
+        {"credentialsType": "X509_CERTIFICATE", "credentialsValue": "no certificate"},
+    ],
+)
+async def test_credentials_that_are_none_are_refused(
+    client: httpx.AsyncClient, credentials: dict[str, object]
+) -> None:
+    device = await made(client)
+    body = {**credentials, "deviceId": device["id"]}
+    answer = await client.post("/api/device/credentials", json=body)
+    assert (answer.status_code, answer.json()["errorCode"]) == (400, 31)
+
+
+async def test_lists_come_in_any_order_and_as_large_as_asked_for(
+    client: httpx.AsyncClient,
+) -> None:
+    for name, type_ in (("b", "x"), ("a", "z"), ("c", "y")):
+        await client.post("/api/device", json={"name": name, "type": type_})
+        await client.post("/api/edge", json={"name": name, "type": type_})
+    for path in ("/api/tenant/devices", "/api/tenant/deviceInfos", "/api/tenant/edgeInfos"):
+        for asked, names in (
+            ({"sortProperty": "name"}, "abc"),
+            ({"sortProperty": "name", "sortOrder": "DESC"}, "cba"),
+            ({"sortProperty": "type"}, "bca"),
+            ({"sortProperty": "createdTime", "sortOrder": "ASC"}, "bac"),
+            ({"type": "z"}, "a"),
+            ({"textSearch": "C"}, "c"),
+        ):
+            params: dict[str, str | int] = {"pageSize": 999_999_999, "page": 0, **asked}
+            page = (await client.get(path, params=params)).json()
+            assert "".join(row["name"] for row in page["data"]) == names, (path, asked)
+            assert page["hasNext"] is False
+
+
+async def test_an_edge_keeps_the_key_and_secret_that_it_was_made_with(
+    client: httpx.AsyncClient,
+) -> None:
+    body = {"name": "plant", "routingKey": "a-routing-key-1234", "secret": "a-secret-of-plant"}
+    made = (await client.post("/api/edge", json=body)).json()
+    assert (made["routingKey"], made["secret"]) == (body["routingKey"], body["secret"])
+    assert (await client.get(f"/api/edge/{id_of(made)}")).json()["secret"] == ""
+    assert (await client.post("/api/edge", json={**made, "label": "l"})).status_code == 200
+    for changed in (
+        {"secret": "another-secret-of-it"},
+        {"routingKey": "another-key-of-it-1"},
+        {"name": "other"},
+    ):
+        again = {**made, "version": None, **changed}
+        assert (await client.post("/api/edge", json=again)).status_code == 400
+    for refused in ({"secret": "short"}, {"routingKey": "with spaces in it"}, {}):
+        other = {"name": "plant" if not refused else "other", **refused}
+        answer = await client.post("/api/edge", json=other)
+        assert (answer.status_code, answer.json()["errorCode"]) == (400, 31)
+        assert "edges.json" not in answer.text
+
+
+async def test_an_unknown_method_is_told_those_that_a_path_has(client: httpx.AsyncClient) -> None:
+    for path, allowed in (
+        (f"/api/device/{UNKNOWN}", "DELETE, GET"),
+        ("/api/device/types", "GET"),
+        (f"/api/edge/{UNKNOWN}/device/{UNKNOWN}", "DELETE, POST"),
+    ):
+        answer = await client.put(path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, allowed)

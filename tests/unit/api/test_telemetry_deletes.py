@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from edgeferry.core.node import TimeseriesWrite
+from edgeferry.log.codec import decode_message
 from tests.unit.api.site import Site
 from tests.unit.api.test_telemetry import DEVICE, PATH, T, ok, save
 
@@ -106,3 +107,30 @@ async def test_nobody_deletes_without_a_token(site: Site) -> None:
     async with site.client() as stranger:
         answer = await stranger.delete(f"{PATH}/timeseries/delete", params={"keys": "a"})
     assert answer.status_code == 401
+
+
+@pytest.mark.asyncio
+async def test_the_root_chain_is_told_what_went(site: Site, client: httpx.AsyncClient) -> None:
+    await save(site, (T, {"a": 1}))
+    await delete(client, keys="a,b", startTs=T, endTs=T + 1)
+    (told,) = [out for out in site.changes.left if out.topic == "cloud.root"]
+    message = decode_message(told.value)
+    assert (message.type, message.entity_id, told.key) == (
+        "TIMESERIES_DELETED",
+        DEVICE,
+        DEVICE.encode(),
+    )
+    assert message.json == message.json | {
+        "timeseries": ["a", "b"],
+        "startTs": T,
+        "endTs": T + 1,
+    }
+
+
+@pytest.mark.asyncio
+async def test_keys_may_be_named_one_by_one(site: Site, client: httpx.AsyncClient) -> None:
+    await save(site, (T, {"a": 1, "b": 2, "c": 3}))
+    found = await client.get(f"{PATH}/values/timeseries", params={"key": ["a", "b"], "keys": "b"})
+    assert sorted(found.json()) == ["a", "b"]
+    await delete(client, key=["a", "c"], deleteAllDataForKeys=True)
+    assert await latest(client) == {"b": 2}

@@ -11,7 +11,7 @@ from edgeferry.api.answers import json_answer
 from edgeferry.api.bodies import bad_request, json_object
 from edgeferry.api.context import ApiContext
 from edgeferry.api.devices import Devices
-from edgeferry.api.entities import MOST_CHARACTERS, device_info_shown, device_shown
+from edgeferry.api.entities import MOST_CHARACTERS, device_shown
 from edgeferry.api.pages import (
     NumberQuery,
     OptionalSizeQuery,
@@ -86,7 +86,7 @@ def _add_one(router: APIRouter, devices: Devices) -> None:
 
     @router.get("/api/device/info/{deviceId}", response_model=shapes.DeviceInfo)
     async def device_info(device: DevicePath) -> Response:
-        return json_answer(device_info_shown(await devices.get(str(device))))
+        return json_answer((await devices.infos([await devices.get(str(device))]))[0])
 
     @router.get("/api/device/{deviceId}", response_model=shapes.Device)
     async def get_device(device: DevicePath) -> Response:
@@ -141,7 +141,7 @@ def _add_lists(router: APIRouter, context: ApiContext, devices: Devices) -> None
             if not type_:
                 return json_answer(page_of([], 0, page))
         found, total = await devices.page(page, type_)
-        return json_answer(page_of([device_info_shown(one) for one in found], total, page))
+        return json_answer(page_of(await devices.infos(found), total, page))
 
     @router.get("/api/devices", response_model=list[shapes.Device])
     async def devices_by_id(

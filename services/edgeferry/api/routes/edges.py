@@ -12,11 +12,10 @@ from edgeferry.api.answers import json_answer
 from edgeferry.api.bodies import bad_request, json_object
 from edgeferry.api.cloud_events import CloudEvents
 from edgeferry.api.context import ApiContext
-from edgeferry.api.devices import ids_of
+from edgeferry.api.devices import Devices, ids_of
 from edgeferry.api.edges import Edges
 from edgeferry.api.entities import (
     MOST_CHARACTERS,
-    device_info_shown,
     edge_info_shown,
 )
 from edgeferry.api.pages import (
@@ -27,6 +26,7 @@ from edgeferry.api.pages import (
     PageByTimeQuery,
     PageQuery,
     TextQuery,
+    page_of,
 )
 from edgeferry.api.routes.documented import EDGE, ERRORS, TOKEN_WANTED, takes
 from edgeferry.core.changes import EntityAction
@@ -48,7 +48,7 @@ def routes(context: ApiContext) -> APIRouter:
     _add_events(router, edges, CloudEvents(context))
     _add_saving(router, context, edges)
     _add_one(router, edges)
-    _add_assignment(router, edges)
+    _add_assignment(router, edges, Devices(context))
     return router
 
 
@@ -150,7 +150,7 @@ def _add_one(router: APIRouter, edges: Edges) -> None:
         return Response()
 
 
-def _add_assignment(router: APIRouter, edges: Edges) -> None:
+def _add_assignment(router: APIRouter, edges: Edges, devices: Devices) -> None:
     @router.post("/api/edge/{edgeId}/device/{deviceId}", response_model=shapes.Device)
     async def assign(edge: EdgePath, device: DevicePath) -> Response:
         return json_answer(await edges.assign(str(edge), str(device), EntityAction.ASSIGNED))
@@ -161,7 +161,8 @@ def _add_assignment(router: APIRouter, edges: Edges) -> None:
 
     @router.get("/api/edge/{edgeId}/devices", response_model=shapes.Page[shapes.DeviceInfo])
     async def devices_of_edge(edge: EdgePath, page: PageQuery, type_: TypeQuery = "") -> Response:
-        return json_answer(await edges.devices(str(edge), page, type_, device_info_shown))
+        found, total = await edges.devices(str(edge), page, type_)
+        return json_answer(page_of(await devices.infos(found), total, page))
 
 
 def _add_events(router: APIRouter, edges: Edges, cloud_events: CloudEvents) -> None:
