@@ -30,6 +30,7 @@ EDGE, DEVICE = EntityType.EDGE, EntityType.DEVICE
 _AT_ONCE: Final = 200
 _MOST_SEARCHED: Final = 10_000
 _DOWN: Final = (EntityOrder.NEWEST, EntityOrder.NAME_DOWN, EntityOrder.PROFILE_DOWN)
+_BY_TYPE: Final = (EntityOrder.PROFILE, EntityOrder.PROFILE_DOWN)
 
 Shown = Callable[[AdmittedEdge, Entity | None, str], dict[str, Any]]
 
@@ -86,9 +87,20 @@ class Edges:
     async def page(self, page: Page, type_: str = "", shown: Shown = edge_shown) -> dict[str, Any]:
         wanted = page.text.casefold()
         edges = [edge for edge in self._admitted.all() if wanted in edge.name.casefold()]
+        part = slice(page.skip, page.skip + page.limit)
+        if not type_ and page.order not in _BY_TYPE:  # what the list itself knows is enough
+            edges.sort(key=_sorting(page.order), reverse=page.order in _DOWN)
+            return page_of(await self.all_shown(edges[part], shown), len(edges), page)
         found = [row for row in await self.all_shown(edges, shown) if type_ in ("", row["type"])]
-        found.sort(key=_sorting(page.order), reverse=page.order in _DOWN)
-        return page_of(found[page.skip : page.skip + page.size], len(found), page)
+        by_id = {edge.id: edge for edge in edges}
+        found.sort(
+            key=lambda row: (
+                row["type"] if page.order in _BY_TYPE else "",
+                _sorting(page.order)(by_id[row["id"]["id"]]),
+            ),
+            reverse=page.order in _DOWN,
+        )
+        return page_of(found[part], len(found), page)
 
     async def types(self) -> list[dict[str, Any]]:
         rows = await self.all_shown(self._admitted.all())
@@ -196,10 +208,7 @@ class Edges:
         return page_of([event_shown(edge_id, self._tenant_id, one) for one in found], total, page)
 
 
-def _sorting(order: EntityOrder) -> Callable[[dict[str, Any]], Any]:
-    match order:
-        case EntityOrder.NAME | EntityOrder.NAME_DOWN:
-            return lambda row: row["name"].casefold()
-        case EntityOrder.PROFILE | EntityOrder.PROFILE_DOWN:
-            return lambda row: (row["type"], row["name"].casefold())
-    return lambda row: UUID(row["id"]["id"]).time
+def _sorting(order: EntityOrder) -> Callable[[AdmittedEdge], Any]:
+    if order in (EntityOrder.NEWEST, EntityOrder.OLDEST):
+        return lambda edge: UUID(edge.id).time
+    return lambda edge: edge.name.casefold()

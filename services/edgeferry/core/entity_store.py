@@ -163,7 +163,8 @@ class RpcStore(Protocol):
     async def page(
         self, device_id: str, status: RpcStatus | None, limit: int, skip: int
     ) -> tuple[Sequence[Rpc], int]:
-        """The newest first, and how many there are in all."""
+        """The newest first, and how many there are in all. ``status`` None: of any but
+        DELETED."""
         ...
 
     async def due(self, now_ms: int, limit: int) -> Sequence[Rpc]:

@@ -107,7 +107,7 @@ class CassandraRpcs:
         return [
             (device, created, rpc_id)
             for device, created, rpc_id, stands in rows
-            if status is None or stands == status
+            if stands == status or (status is None and stands != RpcStatus.DELETED)
         ]
 
     async def _rpcs(self, places: Sequence[_Place]) -> list[Rpc]:

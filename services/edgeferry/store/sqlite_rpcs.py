@@ -23,7 +23,7 @@ _PENDING = f"""
 {_SHOWN} (SELECT * FROM rpcs WHERE device_id = ? AND status = '{RpcStatus.QUEUED}'
     ORDER BY created_time, rpc_id)
 """
-_OF_DEVICE = "device_id = ? AND (? = '' OR status = ?)"
+_OF_DEVICE = "device_id = ? AND CASE ? WHEN '' THEN status <> 'DELETED' ELSE status = ? END"
 _PAGE = f"""
 {_SHOWN} (SELECT * FROM rpcs WHERE {_OF_DEVICE}
     ORDER BY created_time DESC, rpc_id DESC LIMIT ? OFFSET ?)

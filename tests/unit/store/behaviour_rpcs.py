@@ -9,6 +9,7 @@ from edgeferry.core.store import Rpc
 from tests.unit.store.bench import Bench, T
 
 QUEUED, SENT, DELIVERED = RpcStatus.QUEUED, RpcStatus.SENT, RpcStatus.DELIVERED
+DELETED = RpcStatus.DELETED
 
 
 def rpc(device: str, created: int = T, status: RpcStatus = QUEUED) -> Rpc:
@@ -73,6 +74,9 @@ class RpcBehaviour:
         assert await store.page(device, SENT, 2, 0) == ([sent], 1)
         queued, total = await store.page(device, QUEUED, 2, 1)
         assert ([one.rpc_id for one in queued], total) == ([made[3].rpc_id, made[1].rpc_id], 4)
+        gone = await store.advance(made[4].rpc_id, DELETED, "", T, "e")
+        assert await store.page(device, None, 1, 0) == ([made[3]], 4)
+        assert await store.page(device, DELETED, 1, 0) == ([gone], 1)
 
     @pytest.mark.asyncio
     async def test_only_a_later_attempt_is_sent_again(self, bench: Bench) -> None:
