@@ -14,7 +14,8 @@ import argparse
 import asyncio
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from edgeferry.core.clock import SystemClock
@@ -222,14 +223,24 @@ class Front:
         to_gateway.transport.abort()
 
 
-async def _run(port: int) -> None:
+@asynccontextmanager
+async def front(port: int = 0) -> AsyncIterator[int]:
+    """Where it listens."""
     log = RoutingLog()
     gateway = Gateway(make_context(log, clock=SystemClock()), port=0)
     log.gateway = gateway
     await gateway.start()
     server = await asyncio.start_server(Front(gateway.address).accept, "127.0.0.1", port)
-    async with server:
-        await server.serve_forever()
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await gateway.stop()
+
+
+async def _run(port: int) -> None:
+    async with front(port):
+        await asyncio.Event().wait()
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from requests import HTTPError
-from tb_device_http import TBHTTPDevice
+from tb_device_http import TBHTTPDevice, TBProvisionFailure
 
 WHEN = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
 
@@ -19,12 +19,13 @@ def tell(**what: Any) -> None:
     sys.stdout.flush()
 
 
-def refused(what: Any) -> int:
+def refused(what: Any) -> str:
+    """Why, in the library's words."""
     try:
         what()
-    except HTTPError as error:
-        return error.response.status_code if error.response is not None else 0
-    return 200
+    except (HTTPError, TBProvisionFailure) as error:
+        return str(error)
+    return ""
 
 
 def main() -> None:
