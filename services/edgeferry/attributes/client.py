@@ -10,6 +10,7 @@ from edgeferry.core.changes import (
     AttributeChange,
     Change,
     EntityChange,
+    News,
     NotAppliedYet,
     RpcChange,
 )
@@ -17,12 +18,15 @@ from edgeferry.core.clock import Clock
 from edgeferry.core.record import LogWriter, Outgoing
 from edgeferry.core.store import AttributesStore, EntityStore, RpcStore
 from edgeferry.log.change_codec import encode_change
+from edgeferry.log.keys import KeyHashes
 from edgeferry.log.topics import site_topic
 
 WAIT_SECONDS: Final = 10.0
-FIRST_POLL_SECONDS: Final = 0.005
-POLL_SECONDS: Final = 0.05
+FIRST_POLL_SECONDS: Final = 0.01
+POLL_SECONDS: Final = 0.1
 """Between looks: half as long again each time, up to this."""
+LOOK_SECONDS: Final = 1.0
+"""Who waits to be told looks so often, too: the partition may have gone to another process."""
 
 
 class Waiting(Protocol):
@@ -31,6 +35,10 @@ class Waiting(Protocol):
     def expect(self, changes: Sequence[Change]) -> Callable[[float], Awaitable[bool]]:
         """What waits so many seconds at most, and says whether all are applied; with 0 it
         gives up waiting."""
+        ...
+
+    def news_of(self, device_id: str, rpc_id: str) -> News:
+        """See ``core.changes.Changes``."""
         ...
 
 
@@ -52,6 +60,17 @@ class InProcess:
 
         return wait
 
+    def news_of(self, device_id: str, rpc_id: str) -> News:
+        expected = self._applied.expect([rpc_id])
+
+        async def wait(seconds: float) -> None:
+            try:
+                await asyncio.wait(expected.values(), timeout=seconds)
+            finally:
+                self._applied.forget(expected)
+
+        return wait
+
 
 class ByPolling:
     """The service runs in another process: what it has decided stands in the store."""
@@ -70,7 +89,7 @@ class ByPolling:
                 return False
             end, pause = self._clock.monotonic() + seconds, FIRST_POLL_SECONDS
             for change in changes:
-                while not await self._is_applied(change):
+                while not await self.is_applied(change):
                     if self._clock.monotonic() >= end:
                         return False
                     await asyncio.sleep(pause)
@@ -79,7 +98,13 @@ class ByPolling:
 
         return wait
 
-    async def _is_applied(self, change: Change) -> bool:
+    def news_of(self, device_id: str, rpc_id: str) -> News:
+        async def wait(seconds: float) -> None:
+            await asyncio.sleep(min(seconds, POLL_SECONDS))
+
+        return wait
+
+    async def is_applied(self, change: Change) -> bool:
         if isinstance(change, AttributeChange):
             place = (change.entity_type, change.entity_id, change.scope)
             for key in {*change.upserts, *change.deletes}:
@@ -119,6 +144,51 @@ class ByPolling:
         return (await self._entities.edges_of([key])).get(key, ())
 
 
+class HereOrElsewhere:
+    """The service runs in this process and in others, each with some of the partitions."""
+
+    def __init__(self, *, applied: Applied, polling: ByPolling, partitions: int) -> None:
+        """``partitions``: how many the topic of changes has."""
+        self._applied = applied
+        self._here = InProcess(applied)
+        self._polling = polling
+        self._partitions = partitions
+        self._hashes = KeyHashes()
+
+    def expect(self, changes: Sequence[Change]) -> Callable[[float], Awaitable[bool]]:
+        here = [change for change in changes if self._is_here(key_of(change))]
+        expected = self._applied.expect(change.id for change in here)
+        elsewhere = self._polling.expect(
+            [change for change in changes if change.id not in expected]
+        )
+
+        async def wait(seconds: float) -> bool:
+            loop = asyncio.get_running_loop()
+            end = loop.time() + seconds
+            try:
+                waiting = {change.id: change for change in here}
+                while waiting and loop.time() < end:
+                    some = [expected[id_] for id_ in waiting]
+                    await asyncio.wait(some, timeout=min(end - loop.time(), LOOK_SECONDS))
+                    waiting = {
+                        id_: change
+                        for id_, change in waiting.items()
+                        if not (expected[id_].done() or await self._polling.is_applied(change))
+                    }
+            finally:
+                self._applied.forget(expected)
+            return not waiting and await elsewhere(max(0.0, end - loop.time()))
+
+        return wait
+
+    def news_of(self, device_id: str, rpc_id: str) -> News:
+        here = self._is_here(device_id)
+        return (self._here if here else self._polling).news_of(device_id, rpc_id)
+
+    def _is_here(self, key: str) -> bool:
+        return self._hashes(key.encode()) % self._partitions in self._applied.partitions
+
+
 class SubmittedChanges:
     """The port ``core.changes.Changes``."""
 
@@ -145,8 +215,14 @@ class SubmittedChanges:
                 f"the change is kept and will be applied, but was not within {self._seconds:g} s"
             )
 
+    def news_of(self, device_id: str, rpc_id: str) -> News:
+        return self._waiting.news_of(device_id, rpc_id)
+
 
 def change_record(topic: str, change: Change) -> Outgoing:
+    return Outgoing(topic, key_of(change).encode(), encode_change(change))
+
+
+def key_of(change: Change) -> str:
     """All of one entity under its id."""
-    key = change.device_id if isinstance(change, RpcChange) else change.entity_id
-    return Outgoing(topic, key.encode(), encode_change(change))
+    return change.device_id if isinstance(change, RpcChange) else change.entity_id

@@ -5,10 +5,13 @@ from collections.abc import Iterable, Mapping
 
 
 class Applied:
-    """Waiters by change id. For one event loop."""
+    """Waiters by change id, and by the id of a command. For one event loop.
+
+    ``partitions``: of the topic of changes, those whose owner is in this process."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self.partitions: frozenset[int] = frozenset()
 
     def expect(self, change_ids: Iterable[str]) -> dict[str, asyncio.Future[None]]:
         """Before the change is appended, or the news may be missed."""

@@ -85,12 +85,16 @@ class AttributesService:
     async def delivered(self, records: Sequence[Record]) -> None:
         for record in records:
             try:
-                self._applied.tell(decode_change(record.value).id)
+                change = decode_change(record.value)
             except Never:
                 continue
+            self._applied.tell(change.id)
+            if isinstance(change, RpcChange):
+                self._applied.tell(change.rpc_id)
 
     async def assigned(self, committed: Mapping[TopicPartition, int]) -> None:
-        """Nothing is held in memory."""
+        """Of the store nothing is held in memory."""
+        self._applied.partitions = frozenset(at.partition for at in committed)
 
     async def _apply(self, change: Change, out: Consequences) -> None:
         now_ms = self._clock.now_ms()

@@ -6,7 +6,7 @@ cannot pass each other. Published first, applied by the attributes service, then
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Protocol
@@ -145,6 +145,10 @@ class NotAppliedYet(Later):
     """The change is durable and will be applied, but was not within the given time."""
 
 
+News = Callable[[float], Awaitable[None]]
+"""Waits until something may have changed, so many seconds at most; with 0 it gives up."""
+
+
 class Changes(Protocol):
     """How API, gateway, nodes and sync change anything."""
 
@@ -152,6 +156,10 @@ class Changes(Protocol):
         """Return when all are applied: a read after this sees them.
 
         Raises LogUnavailable (nothing is promised), NotAppliedYet (durable), RecordTooLarge."""
+        ...
+
+    def news_of(self, device_id: str, rpc_id: str) -> "News":
+        """To be asked for before a look at a command, for the time until the next look."""
         ...
 
 

@@ -3,7 +3,13 @@
 from collections.abc import Container, Sequence
 from pathlib import Path
 
-from edgeferry.attributes.client import ByPolling, InProcess, SubmittedChanges, Waiting
+from edgeferry.attributes.client import (
+    ByPolling,
+    HereOrElsewhere,
+    InProcess,
+    SubmittedChanges,
+    Waiting,
+)
 from edgeferry.attributes.commands import Commands
 from edgeferry.attributes.device_calls import Outcomes
 from edgeferry.attributes.entities import Entities
@@ -16,6 +22,7 @@ from edgeferry.core.clock import Clock
 from edgeferry.core.message import EntityType
 from edgeferry.core.record import LogWriter
 from edgeferry.core.store import EntityStore, Store
+from edgeferry.log.topics import site_topic, site_topics
 from edgeferry.runtime.settings import Settings
 from edgeferry.sync.edges import Edges
 
@@ -27,14 +34,16 @@ def here_of(settings: Settings) -> Here:
     return Here(settings.site, CLOUD_ORIGIN if cloud else edge_origin(settings.sync.edge_key))
 
 
-def waiting_for(store: Store, clock: Clock, applied: Applied | None) -> Waiting:
-    """``applied``: of the service that runs in this process alone; None where it runs, also,
-    in others."""
-    if applied is not None:
+def waiting_for(settings: Settings, store: Store, clock: Clock, applied: Applied) -> Waiting:
+    """A log of our own has its owner of changes in this process, and nowhere else."""
+    if settings.log.kind == "sqlite":
         return InProcess(applied)
-    return ByPolling(
+    polling = ByPolling(
         attributes=store.attributes, entities=store.entities, rpcs=store.rpcs, clock=clock
     )
+    topic = site_topic(settings.site, "attribute-changes")
+    partitions = {one.name: one.partitions for one in site_topics(settings.site, settings.role)}
+    return HereOrElsewhere(applied=applied, polling=polling, partitions=partitions[topic])
 
 
 def changes_of(here: Here, writer: LogWriter, waiting: Waiting) -> Changes:

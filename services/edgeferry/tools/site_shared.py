@@ -146,8 +146,6 @@ def share(settings: Settings, board: HealthBoard, slot: str | None) -> Shared:
         metrics=metrics.store(settings.store.kind),
     )
     here, applied = here_of(settings), Applied()
-    # a log of our own has its owner of changes in this process, and nowhere else
-    alone = applied if settings.log.kind == "sqlite" else None
     return Shared(
         settings=settings,
         chains=chains,
@@ -162,5 +160,5 @@ def share(settings: Settings, board: HealthBoard, slot: str | None) -> Shared:
         here=here,
         applied=applied,
         stamps=Stamps(clock.now_ms),
-        changes=changes_of(here, log.writer, waiting_for(store, clock, alone)),
+        changes=changes_of(here, log.writer, waiting_for(settings, store, clock, applied)),
     )

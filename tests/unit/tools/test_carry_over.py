@@ -16,6 +16,7 @@ from edgeferry.core.changes import (
     Change,
     EntityAction,
     EntityChange,
+    News,
     edge_origin,
 )
 from edgeferry.core.clock import ManualClock, SystemClock
@@ -39,6 +40,9 @@ class Owner:
     origin: str
     clock: ManualClock
     applied: list[EntityChange] = field(default_factory=list)
+
+    def news_of(self, device_id: str, rpc_id: str) -> News:
+        return lambda seconds: asyncio.sleep(min(seconds, 0.005))
 
     async def submit(self, changes: Sequence[Change]) -> None:
         for change in changes:

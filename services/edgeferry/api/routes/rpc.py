@@ -1,7 +1,6 @@
 """Commands to devices (semantics of the field, section 7.4): one-way, two-way, persistent. Each
 is kept first, so it reaches a device behind an Edge that is away, until it expires."""
 
-import asyncio
 import json
 from typing import Annotated, Any, Final, Literal, NamedTuple
 from uuid import UUID
@@ -32,7 +31,8 @@ from edgeferry.core.store import Rpc
 DEFAULT_MS: Final = 10_000
 LEAST_MS: Final = 5_000
 MOST_MS: Final = 600_000
-_POLL_SECONDS: Final = 0.02
+_LOOK_SECONDS: Final = 1.0
+"""A command is looked at so often, whether it is told of news or not."""
 
 DevicePath = Annotated[UUID, Path(alias="deviceId")]
 RpcPath = Annotated[UUID, Path(alias="rpcId")]
@@ -172,7 +172,7 @@ class _Calls:
         left_ms = expires_ms - self._context.clock.now_ms()
         seconds = max(0, min(wanted.timeout_ms, left_ms)) / 1000
         reached = RpcStatus.DELIVERED if wanted.oneway else RpcStatus.TIMEOUT
-        rpc = await self._reached(rpc_id, RPC_RANKS[reached], seconds)
+        rpc = await self._reached(device_id, rpc_id, RPC_RANKS[reached], seconds)
         if rpc is None:
             raise await self._timed_out(rpc_id, device_id, version)
         if rpc.status in (RpcStatus.DELIVERED, RpcStatus.SUCCESSFUL):
@@ -201,14 +201,19 @@ class _Calls:
         found = some[::-1] if part.turned else some
         return page_of([_shown(rpc) for rpc in found], total, page)
 
-    async def _reached(self, rpc_id: str, rank: int, seconds: float) -> Rpc | None:
-        clock = self._context.clock
+    async def _reached(self, device_id: str, rpc_id: str, rank: int, seconds: float) -> Rpc | None:
+        clock, changes = self._context.clock, self._context.writing.changes
         end = clock.monotonic() + seconds
-        while clock.monotonic() < end:
-            rpc = await self._rpcs.get(rpc_id)
-            if rpc is not None and RPC_RANKS[rpc.status] >= rank:
+        while (left := end - clock.monotonic()) > 0:
+            news = changes.news_of(device_id, rpc_id)
+            reached = True
+            try:
+                rpc = await self._rpcs.get(rpc_id)
+                reached = rpc is not None and RPC_RANKS[rpc.status] >= rank
+            finally:
+                await news(0 if reached else min(left, _LOOK_SECONDS))
+            if reached:
                 return rpc
-            await asyncio.sleep(_POLL_SECONDS)
         return None
 
     async def get(self, rpc_id: str) -> dict[str, Any]:
