@@ -2,11 +2,13 @@
 
 import json
 import subprocess
-from collections.abc import AsyncIterator, Iterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 from tb_rest_client.models import (
@@ -18,7 +20,7 @@ from tb_rest_client.models import (
 from tb_rest_client.rest import ApiException
 from tb_rest_client.rest_client import RestClient
 
-from tests.integration.tools.down import up
+from tests.integration.tools.down import DEADLINE, up
 from tests.integration.tools.sites import edgeferry
 
 T = 1_700_000_000_000
@@ -37,6 +39,13 @@ def logged_in(ready: Mapping[str, Any], site: str) -> RestClient:
     admin = ready["admin"]
     client.login(admin["username"], Path(admin["password_file"]).read_text().strip())
     return client
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -195,18 +204,16 @@ def test_events_of_an_edge_are_shown_in_either_order(
     id_ = cloud.get_tenant_device(ready["devices"][0]["name"]).id
     for n in range(3):
         cloud.save_entity_attributes_v2(id_, "SERVER_SCOPE", {"n": n})
-    shown = {
-        order: [
-            one.seq_id
-            for one in cloud.get_edge_events(
-                edge.id, 100, 0, text_search="dev", sort_property="createdTime", sort_order=order,
-                start_time=0, end_time=NEVER,
-            ).data
-        ]
-        for order in ("ASC", "DESC")
-    }  # fmt: skip
-    assert len(shown["ASC"]) >= 3
-    assert shown["ASC"] == shown["DESC"][::-1]
+
+    def numbers(order: str) -> list[int]:
+        page = cloud.get_edge_events(
+            edge.id, 100, 0, text_search="dev", sort_property="createdTime", sort_order=order,
+            start_time=0, end_time=NEVER,
+        )  # fmt: skip
+        return [one.seq_id for one in page.data if (one.body or {}).get("kv", {}).keys() == {"n"}]
+
+    until(lambda: len(numbers("ASC")) == 3)
+    assert numbers("ASC") == numbers("DESC")[::-1] == sorted(numbers("ASC"))
 
 
 def test_commands_wait_are_listed_deleted_and_answered(cloud: RestClient) -> None:
@@ -235,3 +242,20 @@ def test_commands_wait_are_listed_deleted_and_answered(cloud: RestClient) -> Non
         assert (asked["method"], asked["params"]) == ("ask", 7)
         cloud.reply_to_command("t-gate", asked["id"], {"answer": 42})
         assert call.result(30) == {"answer": 42}
+
+
+def test_an_edge_shows_the_events_that_it_has_made_for_the_cloud(ready: dict[str, Any]) -> None:
+    edge = logged_in(ready, "edge")
+    edge.post_telemetry(ready["devices"][0]["token"], {"ts": T, "values": {"at_the_edge": 1}})
+    headers = {"X-Authorization": f"Bearer {edge.get_token()}"}
+    with httpx.Client(base_url=f"http://{ready['edge']['http']}", headers=headers) as client:
+
+        def bodies() -> list[Any]:
+            page = client.get("/api/edge/events", params={"pageSize": 50, "page": 0}).json()
+            return [row["entityBody"] for row in page["data"]]
+
+        wanted = {"timeseries": [{"ts": T, "values": {"at_the_edge": 1}}]}
+        until(lambda: wanted in bodies())
+        refused = client.get("/api/edges", params={"pageSize": 1, "page": 0})
+        assert refused.status_code == 403
+    edge.api_client.rest_client.pool_manager.clear()
