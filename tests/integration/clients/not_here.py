@@ -62,7 +62,7 @@ _RULES: Final[Sequence[tuple[str, Rule]]] = (
     ("subscription identifiers are not served, which is announced", _subscription_identifier),
     ("the user name has to be a device's token", _own_user),
     (
-        "refused with the other of 0x81 and 0x82, as 2.2.2.2 and 3.3.2.1 say or the standard leaves open",
+        "refused with the other of 0x81 and 0x82 (2.2.2.2, 3.3.2.1, or left open)",
         lambda case, what: _MALFORMED_OR_PROTOCOL_ERROR.fullmatch(what) is not None,
     ),
     (
