@@ -109,7 +109,9 @@ async def test_device_routes_come_before_the_rest_interface() -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("path", ["/", "/api/auth/user", "/healthz/x", "/docs", "/metrics/", "/a%0Ab"])
+@pytest.mark.parametrize(
+    "path", ["/", "/api/auth/user", "/healthz/x", "/docs", "/metrics/", "/a%0Ab"]
+)
 async def test_a_process_without_rest_refuses_all_else(path: str) -> None:
     async with client(app()) as http:
         assert (await http.get(path)).status_code == 401
