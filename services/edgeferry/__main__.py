@@ -5,6 +5,8 @@ from importlib import import_module
 
 import click
 
+from edgeferry.files.private import keep_private
+
 COMMANDS = {
     "up": ("edgeferry.tools.up:up", "Run an Edge and a Cloud on this machine."),
     "cloud": ("edgeferry.tools.cloud:cloud", "Run a Cloud alone."),
@@ -53,6 +55,7 @@ class LazyGroup(click.Group):
 @click.version_option(package_name="edgeferry")
 def main() -> None:
     """Edgeferry keeps an Edge and a Cloud in step."""
+    keep_private()
 
 
 if __name__ == "__main__":

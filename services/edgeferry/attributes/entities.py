@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any, Final
 
 from edgeferry.attributes.facts import Consequences, Facts, Here
-from edgeferry.attributes.fanout import MAKER, attributes_event, names
+from edgeferry.attributes.fanout import MAKER, attributes_event, names, without_credentials
 from edgeferry.core.changes import EntityAction, EntityChange, edge_of, edge_origin
 from edgeferry.core.clock import MICROS_PER_MS
 from edgeferry.core.errors import InvalidPayload
@@ -319,7 +319,7 @@ class Entities:
                 change.entity_id,
                 metadata,
                 DataType.JSON,
-                change.body or "{}",
+                without_credentials(_object(change.body)),
             )
         )
 

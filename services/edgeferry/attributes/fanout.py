@@ -6,8 +6,8 @@ repeat makes the same.
 """
 
 import json
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from edgeferry.attributes.facts import Consequences, Facts, Here
 from edgeferry.core.changes import AttributeChange, edge_origin
@@ -20,6 +20,8 @@ from edgeferry.core.message_type import MessageType
 from edgeferry.core.store import VersionedAttribute
 
 MAKER: Final = "attributes"
+_CREDENTIALS: Final = ("credentials", "credentialsVersion")
+"""Of an entity that comes with them."""
 
 
 class _Part(NamedTuple):
@@ -165,3 +167,10 @@ def attributes_event(
         ),
         attribute_keys=AttributeKeysBody(scope, list(versions), versions) if deleted else None,
     )
+
+
+def without_credentials(entity: Mapping[str, Any]) -> str:
+    """JSON text of an entity for rule chains, whose nodes may log or pass on all that a message
+    holds."""
+    told = {name: value for name, value in entity.items() if name not in _CREDENTIALS}
+    return json.dumps(told, ensure_ascii=False)

@@ -1,5 +1,8 @@
-"""A record for people and programs: decoded where its schema is known, never hidden."""
+"""A record for people and programs: decoded where its schema is known, never hidden but for
+credentials."""
 
+import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from typing import NamedTuple
 
@@ -22,6 +25,8 @@ from edgeferry.log.schemas import registered_schemas
 from edgeferry.tools.output import moment
 
 _READ_BYTES = 1_000_000
+_MASK = "***"
+_NAMES_CREDENTIALS = re.compile(r"credentials", re.IGNORECASE)
 
 
 def readable(record: Record) -> dict[str, object]:
@@ -58,7 +63,8 @@ def content(record: Record) -> Content:
     """Never fails: what cannot be decoded is shown as it is."""
     value = record.value
     try:
-        return _content(_subject(value), value)
+        who, what, body = _content(_subject(value), value)
+        return Content(who, what, masked(body))
     except Undecodable as error:
         held = text(value) if value is not None else ""
         return Content(text(record.key) or "", "undecodable", f"{error}: {held}")
@@ -120,11 +126,42 @@ def _plain(value: object) -> object:
     """Bytes become hex, so that the whole is JSON."""
     if isinstance(value, bytes):
         return value.hex()
+    if isinstance(value, str):
+        return masked(value)
     if isinstance(value, dict):
         return {name: _plain(inner) for name, inner in value.items()}
     if isinstance(value, list):
         return [_plain(inner) for inner in value]
     return value
+
+
+def masked(text: str) -> str:
+    """JSON text without the credentials in it; any other text as it is. An access token opens
+    the device to whoever reads it."""
+    if not _NAMES_CREDENTIALS.search(text):
+        return text
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return json.dumps(_without_credentials(document), ensure_ascii=False)
+
+
+def _without_credentials(value: object) -> object:
+    if isinstance(value, dict):
+        return {
+            name: _MASK if _is_secret(name, inner) else _without_credentials(inner)
+            for name, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [_without_credentials(inner) for inner in value]
+    if isinstance(value, str):
+        return masked(value)  # JSON in JSON
+    return value
+
+
+def _is_secret(name: str, value: object) -> bool:
+    return name in ("credentials", "credentialsId", "credentialsValue") and value is not None
 
 
 def text(value: bytes | None) -> str | None:

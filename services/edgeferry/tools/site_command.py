@@ -29,6 +29,7 @@ def run_site(
     # tenth more while the collector looks again and again at what stays anyway.
     gc.set_threshold(50_000, 20, 100)
     from edgeferry.core.clock import SystemClock
+    from edgeferry.files.private import make_private
     from edgeferry.runtime.health import HealthBoard
     from edgeferry.runtime.logging import configure_logging
     from edgeferry.runtime.process import run_process
@@ -42,6 +43,7 @@ def run_site(
     async def build() -> Sequence[Service]:
         chosen = settings()
         check_parts(chosen, wanted)
+        make_private(chosen.data)
         configure_logging(chosen.log_level, SystemClock())
         shared = share(chosen, board, slot)
         compose = edge_site if chosen.role == "edge" else cloud_site

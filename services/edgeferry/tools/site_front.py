@@ -179,8 +179,8 @@ def _api_context(shared: Shared) -> ApiContext:
     )
     if opened.administrator.password is not None:
         click.echo(
-            f"administrator {opened.administrator.username}, password "
-            f"{opened.administrator.password} (kept in {opened.administrator.password_file})",
+            f"administrator {opened.administrator.username}, password in "
+            f"{opened.administrator.password_file}",
             err=True,
         )
     return ApiContext(

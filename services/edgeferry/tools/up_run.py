@@ -16,6 +16,7 @@ import orjson
 from edgeferry.api.accounts import ADMIN_USERNAME
 from edgeferry.core.clock import Clock
 from edgeferry.core.errors import InvalidSettings, Later
+from edgeferry.files.private import make_private
 from edgeferry.files.whole import write_whole
 from edgeferry.runtime.settings import Settings
 from edgeferry.tools.chain_change import RootChain
@@ -85,6 +86,7 @@ class Up:
             loop.add_signal_handler(number, stopping.set)
         running = self._data / RUNNING_FILE
         running.unlink(missing_ok=True)
+        make_private(self._data / "logs")
         starting = asyncio.create_task(self._start())
         stop = asyncio.create_task(stopping.wait())
         try:

@@ -254,3 +254,19 @@ async def test_who_waits_too_long_is_told_that_the_change_is_kept() -> None:
     site = cloud()
     with pytest.raises(NotAppliedYet, match="is kept"):
         await client(site, handles=False).submit([change("1", CLOUD_ORIGIN, upserts={"a": 1})])
+
+
+@pytest.mark.parametrize("action", [EntityAction.SAVED, EntityAction.ASSIGNED])
+def test_no_rule_message_has_credentials_but_the_events_have(action: EntityAction) -> None:
+    token = {"credentialsType": "ACCESS_TOKEN", "credentialsId": "secret-token"}
+    body = {"name": "pump", "credentials": token, "credentialsVersion": 5}
+    change_ = replace(
+        entity_change("1", action, json.dumps(body), EDGE_A, A if action == "SAVED" else "cloud"),
+        version=5,
+    )
+    below = done(edge(EDGE_A), change_)
+    assert "secret-token" in below.entities.kept["DEVICE", DEVICE].body
+    assert [json.loads(message.data) for message in below.root] == [{"name": "pump"}]
+    above = done(cloud(EDGE_A, EDGE_B), replace(change_, action=EntityAction.SAVED, origin=A))
+    assert "secret-token" in str(above.down[EDGE_B][0].entity)
+    assert "secret-token" not in "".join(message.data for message in above.root)

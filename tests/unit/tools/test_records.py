@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+from edgeferry.core.changes import EntityAction, EntityChange
 from edgeferry.core.dead_letter import DeadLetter
 from edgeferry.core.events import AttributeKeysBody, AttributesBody, CloudEvent
 from edgeferry.core.kv import Scope, TsPoint
 from edgeferry.core.message import RuleMessage
 from edgeferry.core.record import Record
+from edgeferry.log.change_codec import encode_change
 from edgeferry.log.codec import encode_cloud_event, encode_dead_letter, encode_message
 from edgeferry.tools.records import Content, content, readable
 
@@ -80,3 +82,24 @@ def test_what_cannot_be_decoded_has_a_line_too() -> None:
     )
     assert content(record(None, None)) == Content("", "undecodable", "no value: ")
     assert content(record(encode_dead_letter(LETTER))).body == "why"
+
+
+def test_credentials_are_never_shown() -> None:
+    token = '{"credentialsType": "ACCESS_TOKEN", "credentialsId": "b22f"}'
+    entity = f'{{"name": "pump-1", "credentials": {token}}}'
+    kinds = (EntityAction.SAVED, EntityAction.CREDENTIALS)
+    records = [
+        record(encode_cloud_event(replace(EVENT, action="ADDED", entity=entity))),
+        *(
+            record(encode_change(EntityChange("1", "t", "DEVICE", "d", kind, "edge", 1, "", body)))
+            for kind, body in zip(kinds, (entity, token), strict=True)
+        ),
+    ]
+    for one in records:
+        for shown in (str(readable(one)), content(one).body):
+            assert "b22f" not in shown
+            assert "***" in shown
+    assert "pump-1" in content(records[0]).body
+    assert "ACCESS_TOKEN" in content(records[2]).body
+    words = replace(EVENT, action="ADDED", entity='credentials of {"no": JSON')
+    assert content(record(encode_cloud_event(words))).body == words.entity
