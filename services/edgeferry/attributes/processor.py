@@ -127,6 +127,7 @@ class AttributesService:
                     {key: known.get((*place, key), Known()) for key in keys},
                     self._here.origin,
                     now_ms,
+                    f"{one.record.partition}/{one.record.offset}",
                 )
             except Never as error:
                 outputs.dead.append(Dead(one.record, error))

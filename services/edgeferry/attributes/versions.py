@@ -47,18 +47,30 @@ class Known(NamedTuple):
         outcome = Outcome.APPLIED if wins else Outcome.LOST
         deleted = one.value is None
         made = PastDecision(
-            one.version, one.origin, outcome, now_ms, one.last_update_ts, deleted, one.event_id
-        )
+            one.version, one.origin, outcome, now_ms, one.last_update_ts, deleted, one.event_id,
+            one.source,
+        )  # fmt: skip
         version, origin = (one.version, one.origin) if wins else (self.version, self.origin)
         return Known(version, origin, (*self.decisions, made))
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A change of one key with its version. ``repeated``: it was decided before, and won."""
+    """A change of one key with its version. ``repeated``: this very record of it was decided
+    before, and won: what follows may not have left yet. Of a second record of a change, as one
+    who was killed may publish it again, what follows has left with the first."""
 
     row: VersionedAttribute
     repeated: bool
+
+
+class _Service(NamedTuple):
+    """``given``: the version for keys that have none."""
+
+    here: str
+    given: int
+    now_ms: int
+    source: str
 
 
 def values_of(change: AttributeChange) -> Mapping[str, Value | None]:
@@ -67,14 +79,16 @@ def values_of(change: AttributeChange) -> Mapping[str, Value | None]:
 
 
 def versioned(
-    change: AttributeChange, known: Mapping[str, Known], here: str, now_ms: int
+    change: AttributeChange, known: Mapping[str, Known], here: str, now_ms: int, source: str = ""
 ) -> list[Wanted]:
-    """One for each key, in order. Raises InvalidPayload for a change that no site may take."""
+    """One for each key, in order. ``source``: where the record of the change stands.
+
+    Raises InvalidPayload for a change that no site may take."""
     _check(change, here)
     values = values_of(change)
     given = _given(known.values(), now_ms, 0)
     return [
-        _wanted(change, key, value, known.get(key, Known()), (here, given, now_ms))
+        _wanted(change, key, value, known.get(key, Known()), _Service(here, given, now_ms, source))
         for key, value in values.items()
     ]
 
@@ -84,9 +98,9 @@ def _wanted(
     key: str,
     value: Value | None,
     known: Known,
-    service: tuple[str, int, int],
+    service: _Service,
 ) -> Wanted:
-    here, given, now_ms = service
+    here, given, now_ms, source = service
     past = known.of(change.id)
     if past is not None:
         version, origin = past.version, past.origin
@@ -106,8 +120,10 @@ def _wanted(
         version,
         origin,
         change.id,
+        source,
     )
-    return Wanted(row, past is not None and past.outcome is Outcome.APPLIED)
+    again = past is not None and past.source in ("", source)
+    return Wanted(row, past is not None and again and past.outcome is Outcome.APPLIED)
 
 
 def _anew(change: AttributeChange, version: int, known: Known, here: str, now_ms: int) -> bool:

@@ -105,7 +105,7 @@ class TimeseriesStore(TimeseriesPort, Protocol):
 
 class VersionedAttribute(NamedTuple):
     """An attribute as a change left it; ``value`` None: deleted. ``event_id``: of the change,
-    for the record."""
+    for the record; ``source``: where it stands in the log of changes."""
 
     entity_type: str
     entity_id: str
@@ -116,6 +116,7 @@ class VersionedAttribute(NamedTuple):
     version: int
     origin: str
     event_id: str = ""
+    source: str = ""
 
 
 class Outcome(StrEnum):
@@ -144,6 +145,7 @@ class PastDecision(NamedTuple):
     last_update_ts: int
     deleted: bool
     event_id: str
+    source: str = ""
 
 
 class AttributesStore(Protocol):

@@ -41,6 +41,7 @@ def decide(
             change.last_update_ts,
             change.value is None,
             change.event_id,
+            change.source,
         )
         decisions = (*decisions, made)[-DECISIONS_KEPT:]
     if wins:

@@ -134,6 +134,7 @@ def check_change(change: VersionedAttribute) -> None:
     key_bytes(change.key)
     text_bytes(change.origin, MAX_KEY_BYTES)
     text_bytes(change.event_id, MAX_KEY_BYTES)
+    text_bytes(change.source, MAX_KEY_BYTES)
     check_long(change.last_update_ts)
     if not 0 <= change.version <= MAX_LONG:
         raise Unstorable(f"impossible version {change.version}")

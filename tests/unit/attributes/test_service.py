@@ -158,6 +158,19 @@ def test_a_repeat_makes_the_same_versions_and_ids() -> None:
     assert site.root[:2] == site.root[2:]
 
 
+def test_what_follows_from_a_change_that_is_published_twice_leaves_once() -> None:
+    twice = [change("1", CLOUD_ORIGIN, upserts={"a": 1}, deletes=["b"])] * 2
+    site = cloud(EDGE_A)
+    site.put(twice[0])
+    site.handle(outputs=False, commit=False)  # killed before they left
+    site.put(twice[1])
+    site.handle(1)
+    site.handle()
+    assert [one.type for one in site.root] == ["ATTRIBUTES_UPDATED", "ATTRIBUTES_DELETED"]
+    assert len(site.down[EDGE_A]) == 2
+    assert site.attributes.state()[Scope.SHARED, "a"] == (1, NOW * 1000)
+
+
 def test_a_version_far_ahead_is_given_anew_and_sent_back() -> None:
     far = (NOW + 3_600_000) * 1000
     below = edge(EDGE_A)
