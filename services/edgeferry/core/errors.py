@@ -18,6 +18,11 @@ class Never(EdgeferryError):
     """The sender acts: the record is bad for good."""
 
 
+class Refused(Never):
+    """The sender asked for what it may not do: that is no sign of a fault here, so it never
+    stops a processor, however many come."""
+
+
 class Stop(EdgeferryError):
     """The operator acts: going on would do harm."""
 

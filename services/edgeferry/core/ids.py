@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+import re
 import uuid
 
 _VARIANTS = "89ab"
+_ENTITY_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-1[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 DEFAULT_TENANT_ID = "8f1c6a10-5b1e-11f0-8000-0242ac120002"
 
 
@@ -12,6 +14,11 @@ def new_entity_id() -> str:
     """A version-1 UUID, as Cassandra's ``timeuuid`` columns want for entities."""
     node = int.from_bytes(os.urandom(6), "big") | 0x010000000000  # multicast: not a real card
     return str(uuid.uuid1(node=node))
+
+
+def is_entity_id(text: str) -> bool:
+    """A version-1 UUID in its usual form: lower case, with hyphens."""
+    return _ENTITY_ID.fullmatch(text) is not None
 
 
 def new_token() -> str:

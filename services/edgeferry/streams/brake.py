@@ -18,13 +18,13 @@ class Brake:
     def __init__(self) -> None:
         self._window: deque[tuple[float, int, int, frozenset[bytes | None]]] = deque()
 
-    def pulled(self, now: float, total: int, dead_keys: list[bytes | None]) -> bool:
-        """Count a batch of ``total`` records of which some died; True: stop."""
+    def pulled(self, now: float, total: int, senders: list[bytes | None]) -> bool:
+        """Count a batch of ``total`` records of which those of ``senders`` died; True: stop."""
         window = self._window
-        window.append((now, total, len(dead_keys), frozenset(dead_keys)))
+        window.append((now, total, len(senders), frozenset(senders)))
         while window[0][0] < now - WINDOW_SECONDS:
             window.popleft()
-        if not dead_keys:
+        if not senders:
             return False
         dead = sum(row[2] for row in window)
         if dead < MIN_DEAD or dead < DEAD_RATIO * sum(row[1] for row in window):

@@ -7,10 +7,12 @@ from edgeferry.core.record import Outgoing, Record
 
 
 class Dead(NamedTuple):
-    """A record that will never pass, and why."""
+    """A record that will never pass, and why. ``sender``: whose records the brake counts
+    together; None: those of the same key."""
 
     record: Record
     error: Exception
+    sender: bytes | None = None
 
 
 class TopicPartition(NamedTuple):

@@ -10,7 +10,7 @@ from faust.types import TP
 
 from edgeferry.core.clock import Clock
 from edgeferry.core.dead_letter import DeadLetter
-from edgeferry.core.errors import Later, Never, RecordTooLarge, Stop
+from edgeferry.core.errors import Later, Never, RecordTooLarge, Refused, Stop
 from edgeferry.core.record import LogWriter, Outgoing, Record, TransactionalWriter
 from edgeferry.log.codec import encode_dead_letter
 from edgeferry.log.limits import is_dead_letters, too_large
@@ -106,10 +106,14 @@ class Worker:
         now = clock.monotonic()
         age = clock.now_ms() / 1000 - records[-1].timestamp / 1000
         self._metrics.batch(len(records), len(outputs.records), now - began, age)
-        dead_keys = [dead.record.key for dead in outputs.dead]
-        if dead_keys:
-            self._metrics.dead(len(dead_keys))
-        if self._brake.pulled(now, len(records), dead_keys):
+        if outputs.dead:
+            self._metrics.dead(len(outputs.dead))
+        senders = [
+            dead.record.key if dead.sender is None else dead.sender
+            for dead in outputs.dead
+            if not isinstance(dead.error, Refused)
+        ]
+        if self._brake.pulled(now, len(records), senders):
             raise Braked(
                 f"{self._processor.name} stopped: most of the records of the last seconds became "
                 f"dead letters, the last one for: {outputs.dead[-1].error}. Mend the cause, "
@@ -208,7 +212,7 @@ class Worker:
             raise Abandoned from error
 
     def _letter(self, dead: Dead, first_try_ms: int, attempts: int) -> Outgoing:
-        record, error = dead
+        record, error, _ = dead
         letter = DeadLetter(
             key=record.key,
             value=record.value,

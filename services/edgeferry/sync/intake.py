@@ -110,11 +110,11 @@ class Intake:
         if origin is not None and not passed.passes(record.offset, origin):
             self.repeats += 1
             return
+        edge_id = origin.edge if origin is not None else b""
         try:
-            edge_id = origin.edge if origin is not None else b""
             taken.append((record, edge_id.decode(), self._messages.of(record, edge_id)))
         except Never as error:
-            outputs.dead.append(Dead(record, error))
+            outputs.dead.append(Dead(record, error, edge_id))
 
     async def _take_rightful(
         self, rights: EdgeRights, taken: Sequence[tuple[Record, str, Taken]], outputs: Outputs
@@ -126,7 +126,7 @@ class Intake:
                 if edge_id:
                     rights.check(edge_id, one.head)
             except Never as error:
-                outputs.dead.append(Dead(record, error))
+                outputs.dead.append(Dead(record, error, edge_id.encode()))
             else:
                 outputs.records += one.records
 

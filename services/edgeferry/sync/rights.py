@@ -10,8 +10,8 @@ from typing import Final
 
 from edgeferry.core.changes import EntityAction, EntityChange, edge_origin
 from edgeferry.core.clock import Clock
-from edgeferry.core.errors import Never
-from edgeferry.core.ids import derived_id
+from edgeferry.core.errors import Refused
+from edgeferry.core.ids import derived_id, is_entity_id
 from edgeferry.core.message import EntityType
 from edgeferry.core.record import Outgoing
 from edgeferry.core.store import EntityKey, EntityStore
@@ -29,7 +29,7 @@ Wish = tuple[str, EventHead]
 """Edge id, and of what it writes."""
 
 
-class NotTheEdges(Never):
+class NotTheEdges(Refused):
     """The operator acts: the entity is assigned to the edge, and the dead letter replayed."""
 
 
@@ -62,7 +62,8 @@ class EdgeRights:
         for place, (edge_id, head) in asked.items():
             key = place[1:]
             allowed = edge_id in edges.get(key, ()) or key == (EntityType.EDGE, edge_id)
-            if not allowed and key not in entities and key[0] in _OWNED and key not in shells:
+            unknown = key not in entities and key[0] in _OWNED and is_entity_id(key[1])
+            if not allowed and unknown and key not in shells:
                 shells[key] = self._shell(edge_id, head, created_time)
                 allowed = True
             self._known[place] = (allowed, now + _SECONDS)
@@ -75,6 +76,8 @@ class EdgeRights:
             raise NotTheEdges(
                 f"{head.entity_type} {head.entity_id} is not assigned to edge {edge_id}: assign "
                 "it and replay this dead letter, or remove it at the Edge"
+                if is_entity_id(head.entity_id)
+                else f"{head.entity_id!r} is no id of an entity, a version-1 UUID"
             )
 
     def _shell(self, edge_id: str, head: EventHead, created_time: int) -> Outgoing:

@@ -7,11 +7,16 @@ from typing import Any
 
 from faust.types import TP
 
+from edgeferry.core.clock import ManualClock
+from edgeferry.core.dead_letter import DeadLetter
 from edgeferry.core.record import Outgoing, Record
+from edgeferry.log.codec import decode_dead_letter
 from edgeferry.streams.delivery import Batch, BatchDelivery
 from edgeferry.streams.processor import Outputs, TopicPartition
+from edgeferry.streams.worker import Environment, Worker
 
 TOPIC = "edge.in"
+NOW_MS = 1_700_000_000_000
 P0, P1 = TP(TOPIC, 0), TP(TOPIC, 1)
 
 
@@ -228,3 +233,26 @@ class FakeMetrics:
 
     def lag(self, records: int) -> None:
         """Not a worker's."""
+
+
+class Bench:
+    """A worker with everything around it in memory."""
+
+    def __init__(self, before: Hook | None = None) -> None:
+        self.processor = FakeProcessor() if before is None else FakeProcessor(before)
+        self.writer = FakeWriter()
+        self.metrics = FakeMetrics()
+        self.clock = ManualClock(NOW_MS)
+        environment = Environment("edge", self.writer, self.clock)
+        self.worker = Worker(self.processor, environment, self.metrics)
+
+    async def run(self, *rows: Record) -> Batch:
+        made = batch(*rows)
+        await self.worker.run(made)
+        return made
+
+    def passed_on(self) -> list[int]:
+        return [int(row.value) for row in self.writer.of("edge.out")]
+
+    def letters(self) -> list[DeadLetter]:
+        return [decode_dead_letter(row.value) for row in self.writer.of("edge.dead-letters")]

@@ -4,29 +4,26 @@ from collections.abc import Sequence
 
 import pytest
 
-from edgeferry.core.clock import ManualClock
 from edgeferry.core.dead_letter import DeadLetter
 from edgeferry.core.errors import (
     InvalidPayload,
     LogUnavailable,
     RecordTooLarge,
+    Refused,
     Stop,
     StoreUnavailable,
     Undecodable,
 )
 from edgeferry.core.record import Headers, Record
-from edgeferry.log.codec import decode_dead_letter
 from edgeferry.streams import worker as worker_module
 from edgeferry.streams.brake import MIN_DEAD
-from edgeferry.streams.delivery import Batch
 from edgeferry.streams.processor import Dead, Outputs, TopicPartition
-from edgeferry.streams.worker import Braked, Environment, Worker
+from edgeferry.streams.worker import Braked
 from tests.unit.streams.fakes import (
+    NOW_MS,
     P0,
     TOPIC,
-    FakeMetrics,
-    FakeProcessor,
-    FakeWriter,
+    Bench,
     Hook,
     batch,
     record,
@@ -35,31 +32,7 @@ from tests.unit.streams.fakes import (
 
 pytestmark = pytest.mark.asyncio
 
-NOW_MS = 1_700_000_000_000
 BUG = "a record raised"
-
-
-class Bench:
-    """A worker with everything around it in memory."""
-
-    def __init__(self, before: Hook | None = None) -> None:
-        self.processor = FakeProcessor() if before is None else FakeProcessor(before)
-        self.writer = FakeWriter()
-        self.metrics = FakeMetrics()
-        self.clock = ManualClock(NOW_MS)
-        environment = Environment("edge", self.writer, self.clock)
-        self.worker = Worker(self.processor, environment, self.metrics)
-
-    async def run(self, *rows: Record) -> Batch:
-        made = batch(*rows)
-        await self.worker.run(made)
-        return made
-
-    def passed_on(self) -> list[int]:
-        return [int(row.value) for row in self.writer.of("edge.out")]
-
-    def letters(self) -> list[DeadLetter]:
-        return [decode_dead_letter(row.value) for row in self.writer.of("edge.dead-letters")]
 
 
 @pytest.fixture
@@ -358,6 +331,13 @@ class TestStop:
         assert made.done
         assert len(bench.letters()) == MIN_DEAD
         assert bench.metrics.dead_letters == MIN_DEAD
+
+    async def test_what_senders_may_not_do_never_pulls_the_brake(self) -> None:
+        bench = Bench(_raising(Refused("not yours"), *range(MIN_DEAD)))
+        made = batch(*records(0, MIN_DEAD))
+        await bench.worker.run(made)
+        assert made.done
+        assert len(bench.letters()) == MIN_DEAD
 
 
 async def test_a_record_that_leads_to_one_too_large_for_the_log_dies_alone() -> None:

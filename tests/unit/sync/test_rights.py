@@ -14,6 +14,7 @@ from edgeferry.sync.quick_events import EventHead
 from edgeferry.sync.rights import EdgeRights, NotTheEdges
 
 EDGE, OTHER = "00000000-0000-1000-8000-00000000000a", "00000000-0000-1000-8000-00000000000b"
+D, E = "00000000-0000-1000-8000-00000000000d", "00000000-0000-1000-8000-00000000000e"
 pytestmark = pytest.mark.asyncio
 
 
@@ -52,13 +53,13 @@ class World:
         return True
 
 
-def head(id_: str = "d", kind: str = "DEVICE") -> EventHead:
+def head(id_: str = D, kind: str = "DEVICE") -> EventHead:
     return EventHead("event-1", 1, kind, id_, "pump", "pumps")
 
 
 async def test_an_edge_writes_of_what_is_assigned_to_it_and_of_nothing_else() -> None:
     world = World()
-    world.entities.edges["DEVICE", "d"] = [OTHER]
+    world.entities.edges["DEVICE", D] = [OTHER]
     assert not await world.may(EDGE, head())
     assert await world.may(OTHER, head())
 
@@ -77,19 +78,27 @@ async def test_what_nobody_knows_becomes_a_shell_of_the_edges_own_once() -> None
     change = decode_change(shell.value)
     assert isinstance(change, EntityChange)
     assert (shell.topic, shell.key, change.origin) == (
-        "cloud.attribute-changes", b"d", edge_origin(EDGE)
+        "cloud.attribute-changes", D.encode(), edge_origin(EDGE)
     )  # fmt: skip
     assert change.body == '{"shell": true, "name": "pump", "type": "pumps"}'
     assert await world.look(EDGE, head()) == []
-    assert await world.rights.look([(OTHER, head("e")), (EDGE, head("e"))], 7) != []
+    assert await world.rights.look([(OTHER, head(E)), (EDGE, head(E))], 7) != []
     with pytest.raises(NotTheEdges):
-        world.rights.check(EDGE, head("e"))  # the first one made it
+        world.rights.check(EDGE, head(E))  # the first one made it
 
 
 async def test_what_was_taken_away_is_refused_after_seconds() -> None:
     world = World()
-    world.entities.edges["DEVICE", "d"] = [EDGE]
+    world.entities.edges["DEVICE", D] = [EDGE]
     assert await world.may(EDGE, head())
-    world.entities.edges["DEVICE", "d"] = []
+    world.entities.edges["DEVICE", D] = []
     world.clock.advance(6)
     assert not await world.may(EDGE, head())
+
+
+async def test_an_id_that_no_entity_has_makes_no_shell() -> None:
+    world = World()
+    for made_up in ("d", "00000000-0000-4000-8000-00000000000d", D.upper()):
+        assert await world.look(EDGE, head(made_up)) == []
+        with pytest.raises(NotTheEdges, match="version-1 UUID"):
+            world.rights.check(EDGE, head(made_up))

@@ -12,6 +12,7 @@ from fastapi import Depends, Path, Query
 from edgeferry.api.errors import BadTelemetryRequest
 from edgeferry.core.aggregation import Aggregation, Calendar, Step, calendar_steps, fixed_steps
 from edgeferry.core.errors import BadInterval
+from edgeferry.core.ids import is_entity_id
 from edgeferry.core.message import EntityType
 
 MAX_KEYS = 256
@@ -38,6 +39,8 @@ def _entity(
     entity_type: Annotated[EntityType, Path(alias="entityType")],
     entity_id: Annotated[UUID, Path(alias="entityId")],
 ) -> Entity:
+    if not is_entity_id(str(entity_id)):
+        raise BadTelemetryRequest(f"{entity_id} is no id of an entity: those are version-1 UUIDs")
     return Entity(entity_type.value, str(entity_id))
 
 
