@@ -20,9 +20,10 @@ from edgeferry.tools.data_folder import (
     belongs_to_up,
     is_free,
 )
+from edgeferry.tools.opened import servers_must_answer
 from edgeferry.tools.options import log_option, settings_path, store_option
 from edgeferry.tools.ready import Ready
-from edgeferry.tools.settings_file import write_settings
+from edgeferry.tools.settings_file import before_path, write_settings
 from edgeferry.tools.shape import (
     HERE,
     Asked,
@@ -143,9 +144,7 @@ class AloneSite:
             update={
                 "root_chain": self._root_chain().wanted,
                 "http": self.listening(base.http, options.http),
-                "mqtt": base.mqtt.model_copy(
-                    update=self.listening(base.mqtt, options.mqtt).model_dump()
-                ),
+                "mqtt": self.listening(base.mqtt, options.mqtt),
             }
         )
 
@@ -168,9 +167,11 @@ class AloneSite:
     def check(self, settings: Settings, ports: Mapping[str, ListenSettings]) -> None:
         """What can be told before anything is written. ports: option -> address.
 
-        Raises InvalidChain, PortTaken, ChainNotEmpty."""
+        Raises InvalidChain, PortTaken, ChainNotEmpty, LogUnavailable, StoreUnavailable."""
         chain = self._root_chain()
         chain.check()
+        if self.kept is None:  # later starts may come before those of their servers
+            asyncio.run(servers_must_answer(shape_of(settings, {})))
         for option, listen in ports.items():
             if listen.port and not is_free(listen.port, listen.host):
                 raise PortTaken(
@@ -183,7 +184,11 @@ class AloneSite:
                 click.echo(warning, err=True)
 
     def write(self, settings: Settings) -> None:
-        head = f"Kept by `edgeferry {self.role}`; what you change here stays."
+        head = (
+            f"Kept by `edgeferry {self.role}`; what you change here stays. When an option of it "
+            f"changes\na setting, this file is written anew; your comments are then in "
+            f"{before_path(self.file).name}."
+        )
         write_settings(self.file, settings, head)
 
     def run(self, announce: Callable[[Ready], Callable[[], None]]) -> int:

@@ -10,16 +10,27 @@ from edgeferry.core.clock import Clock
 from edgeferry.core.ids import new_token
 from edgeferry.files.whole import write_whole
 from edgeferry.gateway.devices import Device, add_device, read_devices
-from edgeferry.runtime.settings import ListenSettings, MqttSettings, Settings, SyncSettings
-from edgeferry.runtime.tls import TlsPaths, ensure_dev_authority
+from edgeferry.runtime.settings import ListenSettings, Settings
+from edgeferry.runtime.tls import ensure_dev_authority
 from edgeferry.sync.edges import Edges, add_edge, rotate_secret
 from edgeferry.tools.data_folder import LOOPBACK
 from edgeferry.tools.options import settings_path
 from edgeferry.tools.settings_file import write_settings
-from edgeferry.tools.shape import Role, SiteShape, log_settings, store_settings
+from edgeferry.tools.shape import (
+    Role,
+    SiteShape,
+    kept_settings,
+    log_settings,
+    store_settings,
+)
 
 EDGE_NAME = "demonstration"
 PASSWORD_VARIABLE = "EDGEFERRY_ADMIN_PASSWORD"
+_HEAD = """\
+Kept by `edgeferry up`, which says at every start where the site is: data, root_chain, where its
+log and store are, host and port of http, mqtt and sync.listen, devices_file, and address,
+certificates, key and secret of sync. What you change of anything else stays. When `up` changes a
+setting, this file is written anew; your comments are then in settings.yaml.before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +62,7 @@ class Demonstration:
     def write(self, data: Path) -> None:
         """The settings of both sites."""
         for settings in self.sites:
-            head = "Written by `edgeferry up` at every start."
-            write_settings(settings_path(data, settings.role), settings, head)
+            write_settings(settings_path(data, settings.role), settings, _HEAD)
 
 
 def prepare(data: Path, plan: Plan, clock: Clock) -> Demonstration:
@@ -65,46 +75,44 @@ def prepare(data: Path, plan: Plan, clock: Clock) -> Demonstration:
         add_device(devices_file, f"device-{number}")
     key = _edge_key(edges_file, secret_file)
     password, password_file = _password(data)
+    dialled = {
+        "address": f"{LOOPBACK}:{plan.ports['sync']}",
+        "ca_file": tls.ca,
+        "edge_key": key,
+        "edge_secret_file": secret_file,
+    }
+    listening = {
+        "listen": _listen(plan.ports["sync"]),
+        "cert_file": tls.cert,
+        "key_file": tls.key,
+        "edges_file": edges_file,
+    }
     return Demonstration(
-        edge=_site(
-            "edge",
-            data,
-            plan,
-            SyncSettings(
-                address=f"{LOOPBACK}:{plan.ports['sync']}",
-                ca_file=tls.ca,
-                edge_key=key,
-                edge_secret_file=secret_file,
-            ),
-        ),
-        cloud=_site("cloud", data, plan, _cloud_sync(plan, tls, edges_file)),
+        edge=_site("edge", data, plan, dialled),
+        cloud=_site("cloud", data, plan, listening),
         devices=read_devices(devices_file)[: plan.devices],
         password=password,
         password_file=password_file,
     )
 
 
-def _cloud_sync(plan: Plan, tls: TlsPaths, edges_file: Path) -> SyncSettings:
-    return SyncSettings(
-        listen=_listen(plan.ports["sync"]),
-        cert_file=tls.cert,
-        key_file=tls.key,
-        edges_file=edges_file,
-    )
-
-
-def _site(role: Role, data: Path, plan: Plan, sync: SyncSettings) -> Settings:
-    return Settings(
-        role=role,
-        site=role,
-        data=data / role,
-        root_chain=plan.chains[role],
-        log=log_settings(plan.shapes[role], plan.here),
-        store=store_settings(plan.shapes[role], plan.here, role),
-        http=_listen(plan.ports[f"{role}-http"]),
-        mqtt=MqttSettings(host=LOOPBACK, port=plan.ports[f"{role}-mqtt"]),
-        sync=sync,
-        devices_file=data / role / "devices.json",
+def _site(role: Role, data: Path, plan: Plan, sync: Mapping[str, object]) -> Settings:
+    """As it was kept, where ``up`` has no say; sync: in what it has of that."""
+    kept = kept_settings(data, role) or Settings(role=role, site=role)
+    mqtt = {"host": LOOPBACK, "port": plan.ports[f"{role}-mqtt"]}
+    return kept.model_copy(
+        update={
+            "role": role,
+            "site": role,
+            "data": data / role,
+            "root_chain": plan.chains[role],
+            "log": log_settings(plan.shapes[role], plan.here, kept.log),
+            "store": store_settings(plan.shapes[role], plan.here, role, kept.store),
+            "http": kept.http.model_copy(update=_listen(plan.ports[f"{role}-http"]).model_dump()),
+            "mqtt": kept.mqtt.model_copy(update=mqtt),
+            "sync": kept.sync.model_copy(update=sync),
+            "devices_file": data / role / "devices.json",
+        }
     )
 
 

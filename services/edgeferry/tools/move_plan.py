@@ -11,6 +11,7 @@ import orjson
 from edgeferry.core.errors import Stop
 from edgeferry.core.store import Position
 from edgeferry.files.whole import write_whole
+from edgeferry.runtime.settings import Settings
 
 FILE = "move.json"
 _FORMAT = 1
@@ -73,6 +74,28 @@ def read_plan(data: Path) -> Plan | None:
             f"{path} is broken ({error}): delete what was moved already from the target, and "
             "this file, then begin again"
         ) from error
+
+
+def check_not_moved(settings: Settings) -> None:
+    """Whether the site that these settings describe went elsewhere: what its files took from
+    then on would never be seen there. Raises Stop."""
+    plan = read_plan(settings.data)
+    if plan is None or plan.done is None:
+        return
+    left = [
+        f"the {name} in {target}"
+        for name, target, kind in (
+            ("log", plan.log, settings.log.kind),
+            ("store", plan.store, settings.store.kind),
+        )
+        if target and kind == "sqlite"
+    ]
+    if left:
+        raise Stop(
+            f"the site {settings.site} was moved: it has {' and '.join(left)} now, and these are "
+            f"its settings of before. Put {plan.done} in their place. Only when what stands there "
+            f"is not wanted, delete {settings.data / FILE} to go on here"
+        )
 
 
 def _plan(document: dict[str, Any]) -> Plan:

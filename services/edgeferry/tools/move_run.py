@@ -30,6 +30,8 @@ from edgeferry.tools.move_survey import Surveyor
 from edgeferry.tools.opened import must_answer
 from edgeferry.tools.topics import wanted_topics
 
+_START_KAFKA = "start it, or name another one with --kafka"
+
 
 @dataclass(slots=True)
 class Moved:
@@ -89,7 +91,7 @@ class Mover:
             if plan.done is not None:
                 return Moved(self._settings.site, f"moved already. {self._next(plan.done)}")
             if self._moves_log:
-                await must_answer(self._target.log.kafka.bootstrap)
+                await must_answer(self._target.log.kafka.bootstrap, _START_KAFKA)
             if before is None:
                 await self._check_free(plan)
             if dry_run:

@@ -18,13 +18,13 @@ DEFAULT_CHAINS = {"edge": "edge_root", "cloud": "cloud_root"}
 
 
 def settings_path(data: Path, site: str) -> Path:
-    """Where ``edgeferry up`` keeps the settings of one of its sites."""
+    """Where ``edgeferry up``, ``cloud`` and ``edge`` keep the settings of a site."""
     return data / site / SETTINGS_FILE
 
 
 def settings_option(default_site: str) -> Callable[[F], F]:
-    """``--settings FILE`` and ``--site edge|cloud``, which stands for the file that ``up``
-    keeps for that site under ./data; the command gets ``settings_file``."""
+    """``--settings FILE`` and ``--site edge|cloud``, which stands for the file that is
+    kept for that site under ./data; the command gets ``settings_file``."""
     file_option = click.option(
         "--settings",
         "settings_file",
@@ -40,8 +40,7 @@ def settings_option(default_site: str) -> Callable[[F], F]:
         is_eager=True,
         expose_value=False,
         callback=lambda ctx, param, value: ctx.meta.__setitem__(_SITE, value),
-        help="Which site of `edgeferry up` in this folder: data/SITE/settings.yaml.  "
-        f"[default: {default_site}]",
+        help=f"Which site of this folder: data/SITE/settings.yaml.  [default: {default_site}]",
     )
     return lambda command: site_option(file_option(command))
 
@@ -55,14 +54,14 @@ def _chosen_file(ctx: click.Context, given: str | None, default_site: str) -> Pa
         raise click.UsageError("--site and --settings both say which site: give one of them")
     of_site = settings_path(Path("data"), site or default_site)
     path = Path(given) if given and not site else of_site
-    problem = _problem_with(path)
+    problem = _problem_with(path, site or ("" if given else default_site))
     if problem:
         raise click.UsageError(problem)
     return path
 
 
-def _problem_with(path: Path) -> str:
-    """Of a settings file."""
+def _problem_with(path: Path, site: str) -> str:
+    """Of a settings file; site: that it is of, empty when a file was named."""
     named = shortened(str(path))
     try:
         if path.is_file():
@@ -73,9 +72,11 @@ def _problem_with(path: Path) -> str:
     if exists:
         kind = "a folder" if is_folder else "no ordinary file"
         return f"{named} is {kind}: name a settings file with --settings"
+    if not site:
+        return f"{named} does not exist: name the settings file of a site"
     return (
-        f"{named} does not exist: start `edgeferry up` first, in this folder, or name a "
-        "settings file with --settings"
+        f"{named} does not exist: start the {site.capitalize()} first, in this folder, by "
+        f"`edgeferry {site}` or `edgeferry up`, or name its settings file with --settings"
     )
 
 

@@ -8,13 +8,12 @@ from typing import Literal, NamedTuple
 
 from edgeferry.core.errors import InvalidSettings, Stop
 from edgeferry.runtime.settings import (
-    CassandraSettings,
-    KafkaSettings,
     LogSettings,
     Settings,
     StoreSettings,
     load_settings,
 )
+from edgeferry.tools.move_plan import check_not_moved
 from edgeferry.tools.options import settings_path
 
 LogKind = Literal["sqlite", "kafka"]
@@ -103,9 +102,14 @@ def _asked(role: Role, chosen: Mapping[str, str | None]) -> Asked:
 
 
 def kept_settings(data: Path, role: Role) -> Settings | None:
-    """Of a site that was started in this folder before. Raises InvalidSettings."""
+    """Of a site that was started in this folder before. Raises InvalidSettings, Stop when it
+    was moved elsewhere."""
     path = settings_path(data, role)
-    return load_settings(path, environ={}) if path.exists() else None
+    if not path.exists():
+        return None
+    kept = load_settings(path, environ={})
+    check_not_moved(kept)
+    return kept
 
 
 def shape_of(settings: Settings, here: Mapping[str, str]) -> SiteShape:
@@ -150,20 +154,29 @@ def _told(kind: str, address: str) -> str:
     return f"the {name} of this folder" if address == HERE else f"the {name} at {address}"
 
 
-def log_settings(shape: SiteShape, here: Mapping[str, str]) -> LogSettings:
+def log_settings(
+    shape: SiteShape, here: Mapping[str, str], kept: LogSettings | None = None
+) -> LogSettings:
+    """kept: of before, of which all else stays."""
+    kept = kept or LogSettings()
     if shape.log == "sqlite":
-        return LogSettings()
+        return kept.model_copy(update={"kind": "sqlite"})
     bootstrap = here["kafka"] if shape.kafka == HERE else shape.kafka
-    return LogSettings(kind="kafka", kafka=KafkaSettings(bootstrap=bootstrap))
+    kafka = kept.kafka.model_copy(update={"bootstrap": bootstrap})
+    return kept.model_copy(update={"kind": "kafka", "kafka": kafka})
 
 
-def store_settings(shape: SiteShape, here: Mapping[str, str], role: Role) -> StoreSettings:
-    """An Edge on the Cloud's Cassandra has a keyspace of its own."""
+def store_settings(
+    shape: SiteShape, here: Mapping[str, str], role: Role, kept: StoreSettings | None = None
+) -> StoreSettings:
+    """kept: of before, of which all else stays: its keyspace is where its rows are. A new Edge
+    on the Cloud's Cassandra has a keyspace of its own."""
+    kept = kept or StoreSettings()
     if shape.store == "sqlite":
-        return StoreSettings()
+        return kept.model_copy(update={"kind": "sqlite"})
     points = here["cassandra"] if shape.cassandra == HERE else shape.cassandra
-    keyspace = "edgeferry" if role == "cloud" else "edgeferry_edge"
-    return StoreSettings(
-        kind="cassandra",
-        cassandra=CassandraSettings(contact_points=tuple(points.split(",")), keyspace=keyspace),
-    )
+    changes: dict[str, object] = {"contact_points": tuple(points.split(","))}
+    if kept.kind != "cassandra":
+        changes["keyspace"] = "edgeferry" if role == "cloud" else "edgeferry_edge"
+    cassandra = kept.cassandra.model_copy(update=changes)
+    return kept.model_copy(update={"kind": "cassandra", "cassandra": cassandra})

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from edgeferry.runtime.settings import Settings
+from edgeferry.tools.move_plan import check_not_moved
 from edgeferry.tools.options import settings_option
 from edgeferry.tools.ready import Ready, ready_file
 from edgeferry.tools.site_wanted import ALL_NODES, WHOLE, Wanted, check_parts
@@ -43,6 +44,7 @@ def run_site(
     async def build() -> Sequence[Service]:
         chosen = settings()
         check_parts(chosen, wanted)
+        check_not_moved(chosen)
         make_private(chosen.data)
         configure_logging(chosen.log_level, SystemClock())
         shared = share(chosen, board, slot)

@@ -29,6 +29,7 @@ from edgeferry.tools.data_folder import (
 )
 from edgeferry.tools.demonstration import PASSWORD_VARIABLE, Demonstration, Plan, prepare
 from edgeferry.tools.local_servers import FolderServers
+from edgeferry.tools.opened import servers_must_answer
 from edgeferry.tools.options import settings_path
 from edgeferry.tools.output import print_json
 from edgeferry.tools.shape import (
@@ -109,6 +110,8 @@ class Up:
         for chain in chains.values():
             chain.check()
         shapes = self._shapes()
+        for shape in dict.fromkeys(shapes.values()):
+            await servers_must_answer(shape)
         ports, notes = choose_ports(self._options.ports, remembered.ports)
         here = await self._servers.start(shapes.values(), self._supervisor)
         wanted: dict[str, str] = {role: chain.wanted for role, chain in chains.items()}

@@ -32,7 +32,7 @@ def test_settings_that_are_not_there_say_what_to_do(tmp_path: Path) -> None:
     missing = str(tmp_path / "settings.yaml")
     result = CliRunner().invoke(main, ["lag", "--settings", missing])
     assert result.exit_code == 2
-    assert "does not exist: start `edgeferry up` first" in result.stderr
+    assert f"{missing} does not exist: name the settings file of a site" in result.stderr
 
 
 def test_a_site_of_this_folder_is_named_by_its_role(
@@ -53,6 +53,7 @@ def test_a_site_of_this_folder_is_named_by_its_role(
     monkeypatch.delenv("EDGEFERRY_SETTINGS")
     missing = CliRunner().invoke(main, ["devices", "list"])
     assert "data/edge/settings.yaml does not exist" in missing.stderr
+    assert "start the Edge first, in this folder, by `edgeferry edge`" in missing.stderr
     both = ["devices", "list", "--site", "cloud", "--settings", str(file)]
     assert "give one of them" in CliRunner().invoke(main, both).stderr
 
@@ -73,7 +74,8 @@ def test_a_kafka_that_is_not_there_is_told_at_once(tool: list[str], tmp_path: Pa
         )
     assert ended.returncode == 1
     assert ended.stderr == (
-        f"Error: Kafka at 127.0.0.1:{port} does not answer: is `edgeferry up` running?\n"
+        f"Error: Kafka at 127.0.0.1:{port} does not answer: start it; that of `edgeferry up` "
+        "runs as long as it does\n"
     )
 
 
