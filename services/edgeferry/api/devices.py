@@ -19,7 +19,7 @@ from edgeferry.api.entities import (
 from edgeferry.api.errors import ApiError, ErrorCode
 from edgeferry.api.pages import Page, entity_id
 from edgeferry.api.profiles import DEFAULT_PROFILE, profile_id
-from edgeferry.core.changes import EntityAction
+from edgeferry.core.changes import EntityAction, edge_of
 from edgeferry.core.ids import new_entity_id
 from edgeferry.core.message import EntityType
 from edgeferry.core.store import Entity
@@ -35,6 +35,7 @@ class Devices:
         self._store = context.store.entities
         self._attributes = context.store.attributes
         self._tenant_id = context.writing.tenant_id
+        self._origin = context.writing.origin
         self._naming = asyncio.Lock()
         self._entities = Entities(context)
         self.credentials = DeviceCredentials(context, self._entities)
@@ -111,7 +112,15 @@ class Devices:
         return await self.get(made)
 
     async def delete(self, id_: str) -> None:
-        await self.get(id_)
+        """At an Edge only of what was made there: it is deleted at both ends."""
+        device = await self.get(id_)
+        if edge_of(self._origin) and device.origin not in ("", self._origin):
+            raise ApiError(
+                403,
+                ErrorCode.PERMISSION_DENIED,
+                f"device {device.name} was made or last changed in the Cloud: unassign it from "
+                "this edge there (DELETE /api/edge/EDGE_ID/device/DEVICE_ID), or delete it there",
+            )
         await self._entities.submit(self._entities.change(DEVICE, id_, EntityAction.DELETED))
 
     async def _profile(self, body: Mapping[str, Any], type_: str) -> str:

@@ -53,7 +53,8 @@ async def list_devices(settings_file: Path, as_json: bool) -> None:
 @json_option
 @asynchronous
 async def remove(name: str, settings_file: Path, as_json: bool) -> None:
-    """Remove the device NAME; its stored values stay."""
+    """Remove the device NAME at both ends; its stored values stay. An Edge removes only what was
+    made there: what the Cloud has given it is unassigned or removed in the Cloud."""
     site = await _site(settings_file)
     device = await site.call("GET", _DEVICES, query={"deviceName": name})
     row = await _row(site, device)
