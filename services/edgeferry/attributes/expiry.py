@@ -2,13 +2,11 @@
 a state has one rank everywhere, so both end with the same one."""
 
 import asyncio
-import json
 import logging
-from collections.abc import Mapping
 from typing import Final
 
 from edgeferry.attributes.facts import Here
-from edgeferry.core.changes import Changes, RpcChange, RpcStatus
+from edgeferry.core.changes import Changes, RpcChange, RpcStatus, expired_body
 from edgeferry.core.clock import Clock
 from edgeferry.core.errors import Later, StoreFault
 from edgeferry.core.ids import new_entity_id
@@ -22,13 +20,6 @@ AT_ONCE: Final = 500
 KEPT_MS: Final = 90 * 86_400_000
 """A command is forgotten so long after it was made."""
 _FORGET_SECONDS: Final = 600.0
-
-_WHY: Final[Mapping[RpcStatus, str]] = {
-    RpcStatus.QUEUED: "its time was over before it was sent to the device",
-    RpcStatus.SENT: "it was sent, and the device did not confirm it in time: it may have been "
-    "carried out",
-    RpcStatus.DELIVERED: "the device has it, and did not answer in time",
-}
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +66,7 @@ class Expiry(BackgroundService):
             status=RpcStatus.EXPIRED,
             origin=self._here.origin,
             created_time=self._clock.now_ms(),
-            body=json.dumps({"error": _WHY[rpc.status]}),
+            body=expired_body(rpc.status),
         )
 
     async def _forget(self) -> None:

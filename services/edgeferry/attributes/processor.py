@@ -71,13 +71,14 @@ class AttributesService:
         """See ``Processor``. Attribute changes that follow each other are decided together."""
         out = Consequences()
         read = [one for record in records if (one := _read(record, outputs)) is not None]
+        batch = _of_entities(read)
         for attributes, group in groupby(read, lambda one: isinstance(one.change, AttributeChange)):
             if attributes:
                 await self._decide(list(group), out, outputs)
                 continue
             for one in group:
                 try:
-                    await self._apply(one.change, out)
+                    await self._apply(one, batch, out)
                 except Never as error:
                     outputs.dead.append(Dead(one.record, error))
         outputs.records += outgoing(out, self._here.site)
@@ -96,10 +97,13 @@ class AttributesService:
         """Of the store nothing is held in memory."""
         self._applied.partitions = frozenset(at.partition for at in committed)
 
-    async def _apply(self, change: Change, out: Consequences) -> None:
-        now_ms = self._clock.now_ms()
+    async def _apply(
+        self, one: _Read, batch: Mapping[EntityKey, Sequence[str]], out: Consequences
+    ) -> None:
+        change, now_ms = one.change, self._clock.now_ms()
         if isinstance(change, EntityChange):
-            await self._entities.apply(change, now_ms, out)
+            together = batch[change.entity_type, change.entity_id]
+            await self._entities.apply(change, now_ms, out, _source(one.record), together)
         elif isinstance(change, RpcChange):
             key = (EntityType.DEVICE.value, change.device_id)
             facts = (await self._entities.facts([key]))[key]
@@ -127,7 +131,7 @@ class AttributesService:
                     {key: known.get((*place, key), Known()) for key in keys},
                     self._here.origin,
                     now_ms,
-                    f"{one.record.partition}/{one.record.offset}",
+                    _source(one.record),
                 )
             except Never as error:
                 outputs.dead.append(Dead(one.record, error))
@@ -176,6 +180,20 @@ class AttributesService:
                 )
                 known[*place, row.key] = Known(row.version, row.origin, past)
         return known
+
+
+def _source(record: Record) -> str:
+    """Where it stands."""
+    return f"{record.partition}/{record.offset}"
+
+
+def _of_entities(read: Sequence[_Read]) -> Mapping[EntityKey, Sequence[str]]:
+    """The ids of the changes of each entity itself, in order."""
+    ids: dict[EntityKey, list[str]] = {}
+    for _, change in read:
+        if isinstance(change, EntityChange):
+            ids.setdefault((change.entity_type, change.entity_id), []).append(change.id)
+    return ids
 
 
 def _entity_of(read: _Read) -> EntityKey:

@@ -12,18 +12,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from edgeferry.core.changes import AttributeChange, edge_of
+from edgeferry.core.changes import VERSION_MAX, AttributeChange, EntityChange, edge_of
 from edgeferry.core.clock import MICROS_PER_MS
 from edgeferry.core.errors import InvalidPayload
 from edgeferry.core.kv import Scope, Value
-from edgeferry.core.store import DECISIONS_KEPT, Outcome, PastDecision, VersionedAttribute
+from edgeferry.core.store import (
+    DECISIONS_KEPT,
+    Credentials,
+    Entity,
+    Outcome,
+    PastDecision,
+    VersionedAttribute,
+)
 
 AHEAD_LIMIT: Final = 300_000 * MICROS_PER_MS
 """A version from afar may be this far ahead (microseconds)."""
-
-VERSION_MAX: Final = 2**62
-"""Above it there would soon be no greater version."""
-
 
 _CLOCKS_DIFFER_MS: Final = 60_000
 
@@ -84,7 +87,7 @@ def versioned(
     """One for each key, in order. ``source``: where the record of the change stands.
 
     Raises InvalidPayload for a change that no site may take."""
-    _check(change, here)
+    _check(change, known, here)
     values = values_of(change)
     given = _given(known.values(), now_ms, 0)
     return [
@@ -127,13 +130,20 @@ def _wanted(
 
 
 def _anew(change: AttributeChange, version: int, known: Known, here: str, now_ms: int) -> bool:
-    """Only the Cloud gives anew (or two sites would do so in turn for ever), and not what it
-    may not send down."""
-    if edge_of(here) or change.origin == here or change.scope is Scope.CLIENT:
+    """Not what may not be sent down."""
+    if change.scope is Scope.CLIENT:
+        return False
+    return _takes_place(version, change.origin, known, here, now_ms)
+
+
+def _takes_place(version: int, origin: str, known: Known, here: str, now_ms: int) -> bool:
+    """Whether the Cloud gives another version in the place of one from afar. An Edge never
+    does, or two sites would do so in turn for ever."""
+    if edge_of(here) or origin == here:
         return False
     if version > now_ms * MICROS_PER_MS + AHEAD_LIMIT:
         return True
-    return version == known.version and change.origin != known.origin
+    return version == known.version and origin != known.origin
 
 
 def _given(known: Iterable[Known], now_ms: int, above: int) -> int:
@@ -141,9 +151,35 @@ def _given(known: Iterable[Known], now_ms: int, above: int) -> int:
     return max(now_ms * MICROS_PER_MS, stored + 1, above + 1)
 
 
-def _check(change: AttributeChange, here: str) -> None:
+def entity_version(
+    change: EntityChange, stands: Entity | Credentials | None, here: str, now_ms: int
+) -> tuple[int, str] | None:
+    """Version and origin of an entity or its credentials after a change; None: a greater one
+    stands. One that was applied before keeps what it has. Raises InvalidPayload."""
+    if stands is not None and stands.event_id == change.id:
+        return stands.version, stands.origin
+    known = Known(stands.version, stands.origin) if stands is not None else Known()
+    if not change.version:
+        return _given((known,), now_ms, 0), here
+    if not _is_plausible(change.version, known, here):
+        raise InvalidPayload(f"{change.version} is no plausible version")
+    if _takes_place(change.version, change.origin, known, here, now_ms):
+        return _given((known,), now_ms, change.version), here
+    version = change.version, change.origin
+    return version if version > (known.version, known.origin) else None
+
+
+def _is_plausible(version: int, known: Known, here: str) -> bool:
+    """The Cloud leaves room for what it gives itself above a version, which all edges must
+    take; what an edge makes of that in turn it takes, too."""
+    if edge_of(here):
+        return 0 < version <= VERSION_MAX
+    return 0 < version <= min(VERSION_MAX, max(VERSION_MAX // 2, known.version + AHEAD_LIMIT))
+
+
+def _check(change: AttributeChange, known: Mapping[str, Known], here: str) -> None:
     for key, version in change.versions.items():
-        if not 0 < version <= VERSION_MAX:
+        if not _is_plausible(version, known.get(key, Known()), here):
             raise InvalidPayload(f"attribute {key[:60]!r}: {version} is no plausible version")
     if change.scope is Scope.CLIENT and edge_of(here) and change.origin != here:
         raise InvalidPayload("attributes of CLIENT_SCOPE do not go down to an edge")

@@ -90,6 +90,19 @@ RPC_OPEN: Final = (RpcStatus.QUEUED, RpcStatus.SENT, RpcStatus.DELIVERED)
 """What such a command becomes when its time is over: EXPIRED."""
 
 
+_EXPIRED: Final[Mapping[RpcStatus, str]] = {
+    RpcStatus.QUEUED: "its time was over before it was sent to the device",
+    RpcStatus.SENT: "it was sent, and the device did not confirm it in time: it may have been "
+    "carried out",
+    RpcStatus.DELIVERED: "the device has it, and did not answer in time",
+}
+
+
+def expired_body(status: RpcStatus) -> str:
+    """The error of a command that expires in an open state (JSON text)."""
+    return json.dumps({"error": _EXPIRED[status]})
+
+
 def rises(standing: RpcStatus, told: str, status: RpcStatus, body: str) -> bool:
     """Whether a command takes a state; ``told``, ``body``: the texts of both. SENT gives way
     to a later attempt to send."""
@@ -162,6 +175,9 @@ class Changes(Protocol):
         """To be asked for before a look at a command, for the time until the next look."""
         ...
 
+
+VERSION_MAX: Final = 2**62
+"""Above it there would soon be no greater version."""
 
 CLOUD_ORIGIN: Final = "cloud"
 _EDGE_ORIGIN: Final = "edge:"

@@ -66,6 +66,26 @@ def test_crash(tmp_path: Path) -> None:
     assert line["hop_topics"] >= 7
 
 
+def test_crash_both_ways(tmp_path: Path) -> None:
+    options = (*EMBEDDED, "--rate", "50", "--minutes", "0.1", "--kills", "1", "--traffic", "both")
+    line = measured(tmp_path, "crash", *options)
+    both = line["both"]
+    assert both["executed"] == both["states"]["SUCCESSFUL"] > 0
+    assert (both["attributes_differ"], both["commands_twice"], both["commands_open"]) == (0, 0, 0)
+
+
+def test_attributes(tmp_path: Path) -> None:
+    options = (*EMBEDDED, "--rate", "10", "--seconds", "2", "--warmup", "0.5")
+    line = measured(tmp_path, "attributes", *options)
+    assert (line["lost"], line["duplicates"]) == (0, 0)
+    for kind in ("attribute", "command"):
+        told = line[kind]
+        assert told["n"] == pytest.approx(20, abs=4)
+        assert 0 < told["p50_ms"] <= told["p95_ms"] <= told["p99_ms"] <= told["max_ms"]
+    assert line["p50_ms"] == line["attribute"]["p50_ms"]
+    assert {"edge", "cloud", "load"} <= line["cpu_seconds"].keys()
+
+
 @pytest.mark.parametrize("how", ["refused", "silent"])
 def test_outage(tmp_path: Path, how: str) -> None:
     options = (*EMBEDDED, "--rate", "200", "--messages", "1000", "--warmup", "1", "--link", how)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -95,6 +96,28 @@ async def test_a_persistent_command_waits_for_an_edge_and_a_device_that_are_away
             shown = await cloud.until_rpc(rpc_id, "SUCCESSFUL")
             assert shown["response"] == {"echo": 1}
             assert len(device.commands) == 1
+
+
+async def test_a_command_expires_at_both_ends_and_is_not_carried_out_later(
+    tmp_path: Path,
+) -> None:
+    async with up(tmp_path / "data") as (_, ready), httpx.AsyncClient() as client:
+        cloud = await Rest(ready, "cloud", client).login()
+        edge = await Rest(ready, "edge", client).login()
+        await cloud.until_known()
+        call = {"method": "late", "params": 1, "persistent": True}
+        expires = {"expirationTime": round(time.time() * 1000) + 1_000}
+        path = f"/api/rpc/twoway/{cloud.device}"
+        rpc_id = (await cloud.call("POST", path, json=call | expires)).json()["rpcId"]
+        for site in (cloud, edge):
+            shown = await site.until_rpc(rpc_id, "EXPIRED")
+            assert "before it was sent" in shown["response"]["error"]
+        async with MqttDevice(ready) as device:
+            in_time = {"expirationTime": round(time.time() * 1000) + 60_000}
+            sent = await cloud.call("POST", path, json=call | in_time | {"params": 2})
+            await cloud.until_rpc(sent.json()["rpcId"], "SUCCESSFUL")
+            assert [one["params"] for one in device.commands] == [2]
+        assert (await cloud.until_rpc(rpc_id, "EXPIRED"))["status"] == "EXPIRED"
 
 
 async def test_a_device_made_and_assigned_in_the_cloud_connects_at_the_edge(

@@ -23,7 +23,7 @@ from edgeferry.api.routes.documented import (
     Responses,
     takes,
 )
-from edgeferry.core.changes import RPC_OPEN, RPC_RANKS, RpcChange, RpcStatus
+from edgeferry.core.changes import RPC_OPEN, RPC_RANKS, RpcChange, RpcStatus, expired_body
 from edgeferry.core.ids import new_entity_id
 from edgeferry.core.message import EntityType
 from edgeferry.core.store import Rpc
@@ -222,7 +222,8 @@ class _Calls:
         expires = json.loads(rpc.request or "{}").get("expirationTime") or 0
         over = rpc.status in RPC_OPEN
         if over and 0 < expires <= self._context.clock.now_ms():
-            await self.end(rpc, RpcStatus.EXPIRED)
+            body = expired_body(rpc.status)
+            await self._end(rpc_id, rpc.device_id, RpcStatus.EXPIRED, body)
             rpc = await self.known(rpc_id)
         return _shown(rpc)
 
