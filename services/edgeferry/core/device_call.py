@@ -1,4 +1,5 @@
-"""The command that a rule node sends a device: where its outcome goes, and what that says.
+"""The command that a rule node sends a device: what a message wants, where its outcome goes,
+and what that says.
 
 The address stands in the command's kept request, so nothing has to be remembered by the node:
 whoever ends the command, the owner of commands writes the outcome into the node's own topic.
@@ -7,17 +8,79 @@ whoever ends the command, the owner of commands writes the outcome into the node
 import json
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
+from uuid import UUID
 
+from edgeferry.core.body import parsed
 from edgeferry.core.changes import RPC_RANKS, RpcStatus
 from edgeferry.core.clock import MICROS_PER_MS
 from edgeferry.core.errors import InvalidPayload
 from edgeferry.core.ids import derived_id
-from edgeferry.core.message import DataType, RuleMessage
+from edgeferry.core.message import DataType, EntityType, RuleMessage
 from edgeferry.core.message_type import MessageType
 
 REPLY_TO: Final = "replyTo"
 TIMED_OUT: Final = "TIMEOUT"
+_NUMBER_DIGITS: Final = 15
 _TOO_LATE: Final = (RpcStatus.TIMEOUT, RpcStatus.EXPIRED)
+
+
+class WantedCommand(NamedTuple):
+    """``rpc_id``: empty where the message gives none. ``request``: of an ``RpcChange``."""
+
+    rpc_id: str
+    request: Mapping[str, Any]
+
+
+def wanted_command(message: RuleMessage, timeout_ms: int) -> WantedCommand:
+    """The command in a message's body, its options in the metadata or the body.
+    ``timeout_ms``: where neither has an ``expirationTime``. Raises InvalidPayload."""
+    if message.entity_type != EntityType.DEVICE:
+        raise InvalidPayload("a command goes to a device: the originator is none")
+    body = parsed(message)
+    if not isinstance(body, dict):
+        raise InvalidPayload("a command is a JSON object with method and params")
+    method = body.get("method")
+    if not isinstance(method, str) or not method:
+        raise InvalidPayload("the command has no method")
+    if "params" not in body:
+        raise InvalidPayload("the command has no params")
+    given = {**body, **message.metadata}
+    request = {
+        "method": method,
+        "params": body["params"],
+        "oneway": _flag(given, "oneway"),
+        "persisted": _flag(given, "persistent"),
+        "retries": _number(given, "retries"),
+        "additionalInfo": body.get("additionalInfo"),
+        "expirationTime": _number(given, "expirationTime"),
+        "timeout": timeout_ms,
+    }
+    return WantedCommand(_rpc_id(given), request)
+
+
+def _flag(given: Mapping[str, Any], name: str) -> bool:
+    """As the field reads it: "true" in any spelling, and nothing else."""
+    return str(given.get(name, "")).lower() == "true"
+
+
+def _number(given: Mapping[str, Any], name: str) -> int | None:
+    value = given.get(name)
+    if value in (None, ""):
+        return None
+    text = str(value)
+    if not (text.isascii() and text.isdigit() and len(text) <= _NUMBER_DIGITS):
+        raise InvalidPayload(f"{name}: a whole number that is not negative is wanted")
+    return int(text)
+
+
+def _rpc_id(given: Mapping[str, Any]) -> str:
+    value = given.get("requestUUID")
+    if value in (None, ""):
+        return ""
+    try:
+        return str(UUID(str(value)))
+    except ValueError:
+        raise InvalidPayload("requestUUID: a UUID is wanted") from None
 
 
 def with_address(request: Mapping[str, Any], topic: str, message: RuleMessage) -> dict[str, Any]:

@@ -64,11 +64,13 @@ class DeviceCall(NamedTuple):
     """Send the message's device a command; its outcome comes to the same node as a message of
     type RPC_OUTCOME (``core.device_call``). ``rpc_id`` empty: derived from the message's id, so
     that a repeated message is no second command. ``request``: of an ``RpcChange``, may give
-    ``timeout`` (ms) in place of ``expirationTime``."""
+    ``timeout`` (ms) in place of ``expirationTime``. ``answered``: False where nobody waits for
+    the outcome, which then comes to no node."""
 
     rpc_id: str
     request: Mapping[str, Any]
     message: RuleMessage
+    answered: bool = True
 
 
 Leaving = Output | Emit | End | Call | Return | DeviceCall

@@ -9,9 +9,9 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from edgeferry.core.chain import NESTING_MAX, Chain, ChainNode, Chains, caller
+from edgeferry.core.chain import NESTING_MAX, Chain, ChainNode, Chains
 from edgeferry.core.changes import RpcChange, RpcStatus
 from edgeferry.core.device_call import with_address
 from edgeferry.core.errors import Later, Never, RecordTooLarge, Stop, Undecodable
@@ -49,21 +49,14 @@ from edgeferry.log.codec import (
 )
 from edgeferry.log.topics import chain_topic, node_topic, site_topic
 from edgeferry.rules.inputs import input_topic
+from edgeferry.rules.nested import NO_CALLER, WaysBack, deeper
 from edgeferry.streams.processor import Dead, Outputs, Processor, TopicPartition
-
-NO_CALLER = "No caller"
-"""Counted: an output node's message that no chain has sent into its chain."""
 
 log = logging.getLogger(__name__)
 
 
 class NodeFailure(Never):
     """A message took Failure where the chain wires none."""
-
-
-class UnknownCaller(Never):
-    """A message is to return to a node that no chain of the site has. The operator acts: the
-    dead letter is replayed once that chain runs again."""
 
 
 class UndeclaredRelation(Never):
@@ -130,7 +123,7 @@ class RuleNodeProcessor:
             for relation, targets in chain.targets(node.name).items()
         }
         self._declared = {relation.lower() for relation in (SUCCESS, FAILURE, *spec.relations)}
-        self._callers: dict[str, _Way] = {}
+        self._ways_back = WaysBack(site.site, site.chains, chain.name, node.name)
 
     def _batch_arguments(self) -> tuple[Any, ...]:
         arguments: tuple[Any, ...] = (self._config,)
@@ -287,12 +280,11 @@ class RuleNodeProcessor:
         return topics
 
     def _called(self, record: Record, message: RuleMessage, call: Call) -> list[Outgoing]:
-        if len(call.message.stack) >= NESTING_MAX:
+        inside = deeper(call.message, self.chain, self.node)
+        if inside is None:
             told = failure(call.message, f"chains are nested deeper than {NESTING_MAX}")
             return self._passed(record, message, told.message, self._way_out(told))
-        stack = [*call.message.stack, caller(self.chain, self.node)]
-        topic = chain_topic(self._site.site, call.chain)
-        return self._passed(record, message, call.message.with_(stack=stack), (topic,))
+        return self._passed(record, message, inside, (chain_topic(self._site.site, call.chain),))
 
     def _way_back(self, item: Return) -> Sequence[str]:
         """To what the calling node leads by this node's name. Raises NodeFailure,
@@ -300,10 +292,7 @@ class RuleNodeProcessor:
         if not item.message.stack:
             self._site.ended(self.chain, self.node, NO_CALLER, 1)
             return ()
-        called_by = item.message.stack[-1]
-        way = self._callers.get(called_by)
-        if way is None:
-            way = self._callers[called_by] = self._way_of(called_by)
+        way = self._ways_back.to(item.message.stack[-1])
         if not way.topics:
             if self.node == FAILURE.lower():
                 reason = item.message.metadata.get(ERROR_KEY, "no reason given")
@@ -311,20 +300,11 @@ class RuleNodeProcessor:
             self._site.ended(way.chain, way.node, self.node, 1)
         return way.topics
 
-    def _way_of(self, called_by: str) -> "_Way":
-        name, _, node = called_by.partition("/")
-        chain = self._site.chains.find(name)
-        if chain is None or node not in chain.nodes:
-            raise UnknownCaller(
-                f"node {node} of chain {name}, which called chain {self.chain}, is in none of "
-                "this site's chains: replay this dead letter once it is again"
-            )
-        targets = chain.targets(node).get(self.node.lower(), ())
-        topics = tuple(node_topic(self._site.site, name, target) for target in targets)
-        return _Way(name, node, topics)
-
     def _command(self, record: Record, call: DeviceCall) -> Outgoing:
         message, site = call.message, self._site
+        request = call.request
+        if call.answered:
+            request = with_address(request, self.name, message)
         change = RpcChange(
             id=derived_id(message.id, self.name, 0),
             tenant_id=message.tenant_id,
@@ -333,7 +313,7 @@ class RuleNodeProcessor:
             status=RpcStatus.QUEUED,
             origin=site.origin,
             created_time=message.ts,
-            body=json.dumps(with_address(call.request, self.name, message)),
+            body=json.dumps(request),
         )
         headers = [(HEADER_ORIGIN, site.origin.encode())]
         headers += [header for header in record.headers if header[0] == HEADER_TRACEPARENT]
@@ -360,14 +340,6 @@ class RuleNodeProcessor:
             reason = output.message.metadata.get(ERROR_KEY, "no reason given")
             raise NodeFailure(f"node {self.node}: {reason}")
         self._site.ended(self.chain, self.node, output.relation, 1)
-
-
-class _Way(NamedTuple):
-    """Where a calling node leads by the name of an output node."""
-
-    chain: str
-    node: str
-    topics: tuple[str, ...]
 
 
 def _decoded(record: Record, outputs: Outputs) -> RuleMessage | None:

@@ -11,7 +11,7 @@ from edgeferry.core.events import CloudEvent, EdgeEvent
 from edgeferry.core.kv import Scope
 from edgeferry.core.message import DataType, RuleMessage
 from edgeferry.core.message_type import MessageType as T
-from edgeferry.core.node import ERROR_KEY, Emit, End, Leaving, Output
+from edgeferry.core.node import ERROR_KEY, DeviceCall, Emit, End, Leaving, Output
 from edgeferry.core.push import BODIES, ORIGINATORS
 from edgeferry.rules.nodes import push_to_cloud, push_to_edge
 
@@ -152,12 +152,56 @@ def test_the_table_is_complete() -> None:
     assert {line.type for line in (*TABLE, *UP_ONLY)} == set(BODIES)
 
 
-@pytest.mark.parametrize(
-    "type_", ["ENTITY_CREATED", "RPC_CALL_FROM_SERVER_TO_DEVICE", "RPC_QUEUED", "CUSTOM", ""]
-)
+@pytest.mark.parametrize("type_", ["ENTITY_CREATED", "RPC_QUEUED", "CUSTOM", ""])
 def test_a_type_that_is_not_in_the_table_takes_failure(type_: str) -> None:
     for push in (up, down):
         assert refusal(push(message(type_))) == f"Unsupported msg type {type_}"
+
+
+COMMAND = T.RPC_CALL_FROM_SERVER_TO_DEVICE
+
+
+def command(leaving: Iterable[Leaving]) -> DeviceCall:
+    """What goes to the owner of commands; after it the message leaves by Success."""
+    wanted, passed = leaving
+    assert isinstance(wanted, DeviceCall)
+    assert isinstance(passed, Output)
+    assert (passed.relation, passed.message) == ("Success", wanted.message)
+    return wanted
+
+
+def test_a_command_goes_down_by_the_owner_of_commands_and_nobody_waits_for_its_outcome() -> None:
+    given = message(COMMAND, ASKED, {"oneway": "true", "expirationTime": "99"})
+    wanted = command(down(given))
+    assert (wanted.answered, wanted.message) == (False, given)
+    assert (wanted.request["method"], wanted.request["params"]) == ("getTime", {"zone": "UTC"})
+    assert (wanted.request["oneway"], wanted.request["expirationTime"]) == (True, 99)
+    assert wanted.rpc_id not in ("", given.id)
+    assert command(down(given)).rpc_id == wanted.rpc_id
+
+
+def test_a_command_that_is_known_keeps_its_id() -> None:
+    known = "1f7c1f80-5b1e-11f0-8000-0242ac120002"
+    assert command(down(message(COMMAND, ASKED, {"requestUUID": known}))).rpc_id == known
+
+
+def test_a_command_never_goes_up() -> None:
+    assert refusal(up(message(COMMAND, ASKED))) == f"Unsupported msg type {COMMAND}"
+
+
+@pytest.mark.parametrize(
+    ("data", "metadata"),
+    [
+        ({}, {}), ([1], {}), ({"method": ""}, {}), ({"method": "m"}, {}), ({"params": 1}, {}),
+        (ASKED, {"requestUUID": "7"}), (ASKED, {"expirationTime": "soon"}),
+    ],
+)  # fmt: skip
+def test_what_is_no_command_takes_failure(data: object, metadata: Mapping[str, str]) -> None:
+    assert refusal(down(message(COMMAND, data, metadata)))
+
+
+def test_a_command_goes_to_a_device_alone() -> None:
+    assert "originator" in refusal(down(message(COMMAND, ASKED, entity_type="ASSET")))
 
 
 def test_a_call_of_a_device_is_the_clouds_and_goes_to_no_edge() -> None:

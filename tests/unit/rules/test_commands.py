@@ -1,7 +1,7 @@
 """A node that sends a device a command: what it wishes, and where the outcome comes to."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -12,7 +12,7 @@ from edgeferry.core.message import RuleMessage
 from edgeferry.core.record import Outgoing, Record
 from edgeferry.log.change_codec import decode_change
 from edgeferry.log.codec import decode_message, encode_message
-from edgeferry.rules.nodes import output, rpc_call_request
+from edgeferry.rules.nodes import output, push_to_edge, rpc_call_request
 from edgeferry.rules.processor import RuleSite, rule_processors
 from edgeferry.rules.registry import NODES
 from edgeferry.streams.processor import Outputs
@@ -31,6 +31,8 @@ CHAIN = Chain(
     {
         "first": ChainNode("first", "rpc_call_request", CALL),
         "second": ChainNode("second", "rpc_call_request", CALL),
+        "push": ChainNode("push", "push_to_edge", push_to_edge.Config()),
+        "push_too": ChainNode("push_too", "push_to_edge", push_to_edge.Config()),
         "good": ChainNode("good", "output", output.Config()),
         "bad": ChainNode("bad", "output", output.Config()),
     },
@@ -42,9 +44,20 @@ CHAIN = Chain(
 )  # fmt: skip
 
 
+class Edges:
+    """Whose one device is, or nobody's."""
+
+    def __init__(self, *edges: str) -> None:
+        self._edges = edges
+
+    async def related(self, entities: Sequence[tuple[str, str]]) -> Sequence[Sequence[str]]:
+        return [self._edges for _ in entities]
+
+
 async def at(node: str, message: RuleMessage) -> Outgoing:
     """The one record that leaves it."""
-    site = RuleSite("edge", Chains(CHAIN), "edge:key", {}, 100_000, lambda *_: None)
+    ports = {"edges": Edges("an-edge")}
+    site = RuleSite("edge", Chains(CHAIN), "edge:key", ports, 100_000, lambda *_: None)
     (processor,) = rule_processors(CHAIN, NODES, site, nodes=[node])
     outputs = Outputs()
     record = Record("in", 0, 0, 1, DEVICE.encode(), encode_message(message), HEADERS)
@@ -110,3 +123,28 @@ async def test_no_answer_takes_failure_with_the_reason() -> None:
     failed = decode_message(left.value)
     assert left.topic == "edge.chain.bad"
     assert (failed.data, failed.metadata["error"]) == ('{"error": "TIMEOUT"}', "TIMEOUT")
+
+
+PUSHED = MESSAGE.with_(type="RPC_CALL_FROM_SERVER_TO_DEVICE")
+
+
+async def test_a_pushed_command_is_one_wish_whichever_nodes_push_it_and_has_no_address() -> None:
+    first, second = await wished("push", PUSHED), await wished("push_too", PUSHED)
+    assert first == await wished("push", PUSHED)
+    assert first.rpc_id == second.rpc_id
+    assert (first.status, first.device_id) == (RpcStatus.QUEUED, DEVICE)
+    assert address_of(json.loads(first.body)) is None
+
+
+async def test_a_command_for_a_device_at_no_edge_ends_which_is_counted() -> None:
+    ended: list[tuple[str, str, str, int]] = []
+    site = RuleSite(
+        "edge", Chains(CHAIN), "edge:key", {"edges": Edges()}, 100_000,
+        lambda *what: ended.append(what),
+    )  # fmt: skip
+    (processor,) = rule_processors(CHAIN, NODES, site, nodes=["push"])
+    outputs = Outputs()
+    record = Record("in", 0, 0, 1, DEVICE.encode(), encode_message(PUSHED), HEADERS)
+    await processor.process([record], outputs)
+    assert (outputs.records, outputs.dead) == ([], [])
+    assert ended == [("chain", "push", "No related edge", 1)]

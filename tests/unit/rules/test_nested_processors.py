@@ -8,14 +8,9 @@ from edgeferry.core.chain import NESTING_MAX, Chain, ChainNode, Chains, Wire
 from edgeferry.core.message import RuleMessage
 from edgeferry.core.record import Outgoing, Record
 from edgeferry.log.codec import decode_message, encode_message
+from edgeferry.rules.nested import NO_CALLER, UnknownCaller
 from edgeferry.rules.nodes import output, rule_chain
-from edgeferry.rules.processor import (
-    NO_CALLER,
-    NodeFailure,
-    RuleSite,
-    UnknownCaller,
-    rule_processors,
-)
+from edgeferry.rules.processor import NodeFailure, RuleSite, rule_processors
 from edgeferry.rules.registry import NODES
 from edgeferry.streams.processor import Outputs, Processor
 

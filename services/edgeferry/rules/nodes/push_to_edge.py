@@ -2,21 +2,28 @@
 
 What it makes is in ``core.push``. Related: the edge itself, else those that the port names
 (semantics 1.3). A message that came from an edge goes no further by this node, as one
-without a related edge: no relation is followed, which is counted. A command of a device is
+without a related edge: no relation is followed, which is counted. A call of a device is
 for the Cloud itself and is refused.
+
+A command to a device goes to the owner of commands, who keeps it and makes the event for the
+device's edge: what becomes of it is told as of any other, and one that is known by its
+``requestUUID`` is not made a second time.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from edgeferry.core.device_call import wanted_command
 from edgeferry.core.errors import InvalidPayload
 from edgeferry.core.events import EdgeEvent
+from edgeferry.core.ids import derived_id
 from edgeferry.core.kv import Scope
 from edgeferry.core.message import EntityType, RuleMessage
 from edgeferry.core.message_type import MessageType as T
 from edgeferry.core.node import (
     SUCCESS,
+    DeviceCall,
     EdgesPort,
     Emit,
     End,
@@ -30,6 +37,8 @@ from edgeferry.core.push import Body, body_of, event_of
 NAME: Final = "push_to_edge"
 FROM_EDGE: Final = "From an edge"
 NO_EDGE: Final = "No related edge"
+COMMAND_MS: Final = 30 * 86_400_000
+"""A command without an ``expirationTime`` waits as long as events do in the Edge queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +58,11 @@ async def process_batch(
 ) -> Sequence[Iterable[Leaving]]:
     """Raises StoreUnavailable (Later)."""
     leaving: list[Iterable[Leaving]] = []
-    pushed: list[tuple[int, RuleMessage, Body]] = []
+    pushed: list[tuple[int, RuleMessage, Body | DeviceCall]] = []
     for message in messages:
-        left, body = _body(message, config)
-        if body is not None:
-            pushed.append((len(leaving), message, body))
+        left, wanted = _wanted(message, config)
+        if wanted is not None:
+            pushed.append((len(leaving), message, wanted))
         leaving.append(left)
     asked = [
         (message.entity_type, message.entity_id)
@@ -61,21 +70,29 @@ async def process_batch(
         if message.entity_type != EntityType.EDGE
     ]
     found = dict(zip(asked, await edges.related(asked), strict=True)) if asked else {}
-    for at, message, body in pushed:
+    for at, message, wanted in pushed:
         own = (message.entity_id,)
-        leaving[at] = _events(
-            message, body, found.get((message.entity_type, message.entity_id), own)
-        )
+        edges = found.get((message.entity_type, message.entity_id), own)
+        if not edges:
+            leaving[at] = (End(NO_EDGE),)
+        elif isinstance(wanted, Body):
+            leaving[at] = _events(message, wanted, edges)
+        else:
+            leaving[at] = (wanted, Output(SUCCESS, message))
     return leaving
 
 
-def _body(message: RuleMessage, config: Config) -> tuple[Iterable[Leaving], Body | None]:
+def _wanted(
+    message: RuleMessage, config: Config
+) -> tuple[Iterable[Leaving], Body | DeviceCall | None]:
     """What there is to push, or what leaves at once."""
     if message.metadata.get("source", "").lower() == "edge":
         return (End(FROM_EDGE),), None
     try:
         if message.type == T.TO_SERVER_RPC_REQUEST:
             raise InvalidPayload(f"Unsupported msg type {message.type}")
+        if message.type == T.RPC_CALL_FROM_SERVER_TO_DEVICE:
+            return (), _command(message)
         body = body_of(message, config.scope)
     except InvalidPayload as error:
         return (failure(message, str(error)),), None
@@ -87,9 +104,14 @@ def _body(message: RuleMessage, config: Config) -> tuple[Iterable[Leaving], Body
     return (), body
 
 
+def _command(message: RuleMessage) -> DeviceCall:
+    """However many of these nodes a message passes, it is one command. Raises InvalidPayload."""
+    wanted = wanted_command(message, COMMAND_MS)
+    rpc_id = wanted.rpc_id or derived_id(message.id, NAME, 0)
+    return DeviceCall(rpc_id, wanted.request, message, answered=False)
+
+
 def _events(message: RuleMessage, body: Body, edges: Sequence[str]) -> Iterable[Leaving]:
-    if not edges:
-        return (End(NO_EDGE),)
     channel: Final = "edge-events-ts" if body.telemetry else "edge-events"
     leaving: list[Leaving] = []
     for edge_id in edges:

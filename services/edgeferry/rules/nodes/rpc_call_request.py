@@ -9,15 +9,13 @@ command, which the device does not get twice.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
-from uuid import UUID
+from typing import Final
 
-from edgeferry.core.body import parsed
-from edgeferry.core.device_call import read_outcome
+from edgeferry.core.device_call import read_outcome, wanted_command
 from edgeferry.core.errors import InvalidPayload
-from edgeferry.core.message import EntityType, RuleMessage
+from edgeferry.core.message import RuleMessage
 from edgeferry.core.message_type import MessageType
 from edgeferry.core.node import (
     ERROR_KEY,
@@ -31,7 +29,6 @@ from edgeferry.core.node import (
 )
 
 TIMEOUT_MAX_SECONDS: Final = 30 * 86_400
-_NUMBER_DIGITS: Final = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +46,10 @@ def process(message: RuleMessage, config: Config) -> Iterable[Leaving]:
     try:
         if message.type == MessageType.RPC_OUTCOME:
             return (_outcome(message),)
-        return (_call(message, config),)
+        wanted = wanted_command(message, config.timeout_in_seconds * 1000)
     except InvalidPayload as error:
         return (failure(message, str(error)),)
+    return (DeviceCall(wanted.rpc_id, wanted.request, message),)
 
 
 def _outcome(message: RuleMessage) -> Output:
@@ -61,57 +59,6 @@ def _outcome(message: RuleMessage) -> Output:
     data = json.dumps({"error": found.error})
     metadata = {**message.metadata, ERROR_KEY: found.error}
     return Output(FAILURE, message.with_(type=found.type, data=data, metadata=metadata))
-
-
-def _call(message: RuleMessage, config: Config) -> DeviceCall:
-    """Raises InvalidPayload."""
-    if message.entity_type != EntityType.DEVICE:
-        raise InvalidPayload("a command goes to a device: the originator is none")
-    body = parsed(message)
-    if not isinstance(body, dict):
-        raise InvalidPayload("a command is a JSON object with method and params")
-    method = body.get("method")
-    if not isinstance(method, str) or not method:
-        raise InvalidPayload("the command has no method")
-    if "params" not in body:
-        raise InvalidPayload("the command has no params")
-    given = {**body, **message.metadata}
-    request: dict[str, Any] = {
-        "method": method,
-        "params": body["params"],
-        "oneway": _flag(given, "oneway"),
-        "persisted": _flag(given, "persistent"),
-        "retries": _number(given, "retries"),
-        "additionalInfo": body.get("additionalInfo"),
-        "expirationTime": _number(given, "expirationTime"),
-        "timeout": config.timeout_in_seconds * 1000,
-    }
-    return DeviceCall(_rpc_id(given), request, message)
-
-
-def _flag(given: Mapping[str, Any], name: str) -> bool:
-    """As the field reads it: "true" in any spelling, and nothing else."""
-    return str(given.get(name, "")).lower() == "true"
-
-
-def _number(given: Mapping[str, Any], name: str) -> int | None:
-    value = given.get(name)
-    if value in (None, ""):
-        return None
-    text = str(value)
-    if not (text.isascii() and text.isdigit() and len(text) <= _NUMBER_DIGITS):
-        raise InvalidPayload(f"{name}: a whole number that is not negative is wanted")
-    return int(text)
-
-
-def _rpc_id(given: Mapping[str, Any]) -> str:
-    value = given.get("requestUUID")
-    if value in (None, ""):
-        return ""
-    try:
-        return str(UUID(str(value)))
-    except ValueError:
-        raise InvalidPayload("requestUUID: a UUID is wanted") from None
 
 
 NODE = NodeSpec(
