@@ -29,7 +29,7 @@ class CommandQueue:
         desk: CommandDesk,
         kept: Commands,
         link_of: Callable[[str], DeviceLink | None],
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
         self._desk = desk
         self._kept = kept

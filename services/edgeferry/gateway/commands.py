@@ -10,7 +10,7 @@ can tell.
 
 import logging
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,6 +28,9 @@ NEVER_ANSWERED_MS: Final = 24 * 3600 * 1000
 log = logging.getLogger(__name__)
 State = Callable[[str, str, RpcStatus, str], Outgoing]
 """Makes the record: device id, rpc id, state, body (JSON text)."""
+Append = Callable[[list[Outgoing], Callable[[], None]], None]
+"""Puts records into the log without waiting, again and again until it takes them, and calls
+the second argument then."""
 
 
 def request_id_of(rpc_id: str) -> int:
@@ -43,14 +46,12 @@ class _UnderWay:
     forget_ms: int
     owner: object | None = None
     delivered: bool = False
+    ended: bool = False
+    """It is known until its end is durable, that it is not sent again meanwhile."""
 
 
 class CommandDesk:
-    """``append`` takes records for the log and does not wait."""
-
-    def __init__(
-        self, *, clock: Clock, state: State, append: Callable[[list[Outgoing]], None]
-    ) -> None:
+    def __init__(self, *, clock: Clock, state: State, append: Append) -> None:
         self._now_ms = clock.now_ms
         self._state = state
         self._append = append
@@ -70,13 +71,13 @@ class CommandDesk:
     def wants(self, device_id: str, request_id: int) -> bool:
         """Whether the device is still to get it."""
         under_way = self._by_request.get((device_id, request_id))
-        return under_way is not None and self.is_open(under_way.command)
+        return under_way is not None and not under_way.ended and self.is_open(under_way.command)
 
     def send(self, device_id: str, command: Command, link: DeviceLink | None) -> bool:
         """One that this process alone may send. Whether the link has taken it: not when its
         time is over or a link has it. One that no link has waits for the next."""
         known = self._by_rpc.get(command.rpc_id)
-        if known is not None and (known.owner is not None or known.delivered):
+        if known is not None and (known.owner is not None or known.delivered or known.ended):
             return False
         if not self.is_open(command):
             return False
@@ -98,16 +99,17 @@ class CommandDesk:
         if under_way is None or under_way.delivered:
             return
         under_way.delivered = True
-        self._report(under_way, RpcStatus.DELIVERED)
+        records = [self._state(device_id, under_way.command.rpc_id, RpcStatus.DELIVERED, "")]
         if under_way.command.oneway:
-            self._report(under_way, RpcStatus.SUCCESSFUL)
-            self._end(under_way)
+            self._end_with(under_way, RpcStatus.SUCCESSFUL, "", before=records)
+        else:
+            self._append(records, _nothing)
 
     def answered(self, device_id: str, request_id: int, body: str) -> list[Outgoing]:
         """The device's answer (JSON text): records that have to be durable before it is
         acknowledged; none for an answer to nothing that is under way, or too late."""
         under_way = self._by_request.get((device_id, request_id))
-        if under_way is None or not self.is_open(under_way.command):
+        if under_way is None or under_way.ended or not self.is_open(under_way.command):
             log.info("device %s answers request %d, which is not under way", device_id, request_id)
             return []
         self._end(under_way)
@@ -128,22 +130,26 @@ class CommandDesk:
         """To be called every second or so: commands that ran out of time."""
         now_ms = self._now_ms()
         for under_way in [one for one in self._by_rpc.values() if one.forget_ms <= now_ms]:
+            if under_way.ended:
+                continue
             if under_way.command.expires_ms:
                 body = {"error": "the device did not answer in time"}
-                self._report(under_way, RpcStatus.EXPIRED, orjson.dumps(body).decode())
-            self._end(under_way)
+                self._end_with(under_way, RpcStatus.EXPIRED, orjson.dumps(body).decode())
+            else:
+                self._end(under_way)
 
     def give_up(self, device_id: str, command: Command) -> None:
         """It was sent as often as it may be, and never confirmed."""
         error = f"the device confirmed none of {command.attempts} attempts: retries are used up"
         body = orjson.dumps({"error": error}).decode()
-        self._append([self._state(device_id, command.rpc_id, RpcStatus.FAILED, body)])
+        record = self._state(device_id, command.rpc_id, RpcStatus.FAILED, body)
+        self._append([record], _nothing)
 
-    def late(self, device_id: str, command: Command, body: str) -> None:
-        """An answer to what the process before this one had sent, unless its time is over."""
-        if self.is_open(command):
-            rpc_id = command.rpc_id
-            self._append([self._state(device_id, rpc_id, RpcStatus.SUCCESSFUL, body)])
+    def late(self, device_id: str, command: Command, body: str) -> list[Outgoing]:
+        """Of an answer to what another process has sent, unless its time is over."""
+        if not self.is_open(command):
+            return []
+        return [self._state(device_id, command.rpc_id, RpcStatus.SUCCESSFUL, body)]
 
     def _begin(self, device_id: str, command: Command) -> _UnderWay:
         request_id = request_id_of(command.rpc_id)
@@ -159,6 +165,14 @@ class CommandDesk:
         del self._by_rpc[under_way.command.rpc_id]
         del self._by_request[under_way.device_id, under_way.request_id]
 
-    def _report(self, under_way: _UnderWay, status: RpcStatus, body: str = "") -> None:
-        rpc_id = under_way.command.rpc_id
-        self._append([self._state(under_way.device_id, rpc_id, status, body)])
+    def _end_with(
+        self, under_way: _UnderWay, status: RpcStatus, body: str, before: Sequence[Outgoing] = ()
+    ) -> None:
+        """When this last state is durable."""
+        under_way.ended = True
+        record = self._state(under_way.device_id, under_way.command.rpc_id, status, body)
+        self._append([*before, record], lambda: self._end(under_way))
+
+
+def _nothing() -> None:
+    """Follows."""

@@ -7,22 +7,26 @@ from typing import Any, Final
 
 from edgeferry.core.errors import EdgeferryError, InvalidPayload, Later
 from edgeferry.core.record import Outgoing
-from edgeferry.gateway.appender import Appender, weight
+from edgeferry.gateway.appender import Appender
 from edgeferry.gateway.attribute_requests import Wanted, read
 from edgeferry.gateway.command_queue import CommandQueue
-from edgeferry.gateway.commands import CommandDesk, request_id_of
+from edgeferry.gateway.commands import CommandDesk
 from edgeferry.gateway.context import GatewayContext
 from edgeferry.gateway.device_sessions import DeviceSessions
 from edgeferry.gateway.devices import Device
+from edgeferry.gateway.late_answers import LateAnswer, LateAnswers, LookUpPace
 from edgeferry.gateway.payload import read_document, to_text
 from edgeferry.gateway.ports import Command
 from edgeferry.gateway.presence import Presence
 from edgeferry.gateway.records import CallAddress, Records
+from edgeferry.gateway.state_appends import StateAppends
 
 SESSION_LIMITS: Final = "getSessionLimits"
 MOST_IN_FLIGHT: Final = 512
 """Publishes of a device without acknowledgement; announced to MQTT 5 clients, too."""
-_MOST_TASKS: Final = 1_000
+MOST_QUESTIONS: Final = 5_000
+MOST_QUESTIONS_OF_ONE: Final = 100
+"""Of one client, with all devices behind it."""
 
 log = logging.getLogger(__name__)
 
@@ -42,22 +46,35 @@ class DeviceApi:
         self.context = context
         self.records = records
         self.service_id = context.ids.next()
-        self._appender = appender
         self.presence = Presence(context, records, appender)
+        self._states = StateAppends(appender)
         self.desk = CommandDesk(
-            clock=context.clock, state=records.command_state, append=self._append
+            clock=context.clock, state=records.command_state, append=self._states.put
         )
         self.sessions = DeviceSessions()
-        self._queue = self._command_queue()
+        self._pace = LookUpPace(context.clock.monotonic)
+        self._queue, self._late = self._of_kept()
         self._awake: dict[str, bool] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._asking: dict[str, int] = {}
+        self._questions = 0
 
-    def question(self, work: Coroutine[Any, Any, None]) -> None:
-        """``spawn`` for what a device may ask for without end. Raises Busy."""
-        if len(self._tasks) >= _MOST_TASKS:
+    def check(self) -> None:
+        """To be called every second or so."""
+        self.desk.check()
+        self._states.check()
+        self._pace.tidy()
+
+    def question(self, asker_id: str, work: Coroutine[Any, Any, None]) -> None:
+        """``spawn`` for what a client may ask for without end. Raises Busy."""
+        own = self._asking.get(asker_id, 0)
+        if own >= MOST_QUESTIONS_OF_ONE or self._questions >= MOST_QUESTIONS:
             work.close()
-            raise Busy("too many questions of devices are open: ask again later")
-        self.spawn(work)
+            whose = "of this device" if own >= MOST_QUESTIONS_OF_ONE else "of devices"
+            raise Busy(f"too many questions {whose} are open: ask again later")
+        self._questions += 1
+        self._asking[asker_id] = own + 1
+        self.spawn(work).add_done_callback(lambda _: self._answered(asker_id))
 
     def wake(self, device_id: str) -> None:
         """The device takes commands now: send those that wait."""
@@ -67,11 +84,12 @@ class DeviceApi:
             self._awake[device_id] = False
             self.spawn(self._send_pending(device_id))
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do it beside what comes next."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     async def stop(self) -> None:
         for task in list(self._tasks):
@@ -109,6 +127,7 @@ class DeviceApi:
         if commands is None:
             return
         try:
+            await self._pace.turn(device_id)
             pending = await commands.pending(device_id)
         except EdgeferryError as error:
             log.warning("commands of device %s are sent later: %s", device_id, error)
@@ -121,13 +140,14 @@ class DeviceApi:
         if self._queue is not None:
             self._queue.put(device_id, command)
 
-    def _command_queue(self) -> CommandQueue | None:
+    def _of_kept(self) -> tuple[CommandQueue | None, LateAnswers | None]:
         kept = self.context.ports.commands
         if kept is None:
-            return None
-        return CommandQueue(
+            return None, None
+        queue = CommandQueue(
             desk=self.desk, kept=kept, link_of=self.sessions.commands_wanted, spawn=self.spawn
         )
+        return queue, LateAnswers(desk=self.desk, kept=kept, pace=self._pace)
 
     def call(
         self, device: Device, session_id: str, call_id: int, payload: bytes
@@ -145,26 +165,13 @@ class DeviceApi:
         return None, [self.records.call(device, asked, address)]
 
     def command_answer(self, device_id: str, request_id: int, payload: bytes) -> list[Outgoing]:
-        """A device's answer to a command. Raises InvalidPayload."""
+        """A device's answer to a command. Raises InvalidPayload, LateAnswer."""
         text = to_text(read_document(payload, self.context.limits))
         records = self.desk.answered(device_id, request_id, text)
-        if not records:
-            self.question(self._late_answer(device_id, request_id, text))
+        late = self._late
+        if not records and late is not None:
+            raise LateAnswer(lambda: late.records(device_id, request_id, text))
         return records
-
-    async def _late_answer(self, device_id: str, request_id: int, text: str) -> None:
-        """To a command that the process before this one had sent, or to none."""
-        commands = self.context.ports.commands
-        if commands is None:
-            return
-        try:
-            found = await commands.unanswered(device_id)
-        except Later as error:
-            log.warning("an answer of device %s is lost: %s", device_id, error)
-            return
-        for command in found:
-            if request_id_of(command.rpc_id) == request_id and not self.desk.knows(command.rpc_id):
-                self.desk.late(device_id, command, text)
 
     def _session_limits(self) -> str:
         rates = self.context.rates
@@ -181,16 +188,15 @@ class DeviceApi:
             }
         )
 
-    def _append(self, records: list[Outgoing]) -> None:
-        size = weight(sum(len(record.value) for record in records), len(records))
-        self._appender.put(records, size, _report)
+    def _answered(self, asker_id: str) -> None:
+        self._questions -= 1
+        left = self._asking[asker_id] - 1
+        if left:
+            self._asking[asker_id] = left
+        else:
+            del self._asking[asker_id]
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a device's question failed", exc_info=error)
-
-
-def _report(error: EdgeferryError | None) -> None:
-    if error is not None:
-        log.warning("the state of a command is not in the log: %s", error)

@@ -20,6 +20,7 @@ from edgeferry.core.errors import (
 from edgeferry.gateway.appender import weight
 from edgeferry.gateway.gate import RATE, NotTaken
 from edgeferry.gateway.http_down import MakeRecords, device_of, down_routes
+from edgeferry.gateway.late_answers import LateAnswer
 from edgeferry.gateway.look_up_brake import BRAKED, LookUpsBraked
 from edgeferry.gateway.server import Gateway
 from edgeferry.runtime.http_bounds import content_length
@@ -86,7 +87,10 @@ async def _post(gateway: Gateway, request: Request, lane: Lane, make: MakeRecord
         gateway.gate.room(lane)
         payload = await _body(request, gateway.context.limits.payload_bytes)
         gateway.gate.pass_or_refuse(device.id, len(payload))
-        records = make(device, payload)
+        try:
+            records = make(device, payload)
+        except LateAnswer as late:
+            records = await late.records()
         size = weight(len(payload), len(records))
         await gateway.appender.append(records, size, APPEND_SECONDS)
     except NotTaken as refused:
@@ -100,6 +104,9 @@ async def _post(gateway: Gateway, request: Request, lane: Lane, make: MakeRecord
         return PlainTextResponse(str(error), status_code=400)
     except LogUnavailable as error:
         metrics.rejected("http", "log")
+        return _away(str(error))
+    except Later as error:
+        metrics.rejected("http", "store")
         return _away(str(error))
     except ClientDisconnect:
         metrics.rejected("http", "disconnected")

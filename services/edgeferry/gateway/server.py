@@ -155,7 +155,7 @@ class Gateway:
         """What is due every second: give up, end silent connections, follow changes of devices."""
         self.appender.check()
         self.gate.tidy()
-        self.api.desk.check()
+        self.api.check()
         now = self.context.clock.monotonic()
         for ended in self._sessions.kept.expire(now):
             self.api.desk.release(ended)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from edgeferry.core.errors import InvalidPayload, LogUnavailable
+from edgeferry.core.errors import InvalidPayload, LogUnavailable, StoreUnavailable
 from edgeferry.core.kv import AttributeEntry, Scope, Value
 from edgeferry.gateway.devices import Device
 from edgeferry.gateway.ports import Command, Handed
@@ -53,7 +53,7 @@ class FakeAttributes:
 
 class FakeCommands:
     """``waiting``: as they stand in the store; ``taken``: ids that another process claims first;
-    ``failures``: so many claims cannot be made."""
+    ``failures``: so many claims cannot be made, or look-ups of what is unanswered."""
 
     def __init__(self) -> None:
         self.waiting: list[Command] = []
@@ -61,11 +61,17 @@ class FakeCommands:
         self.taken: set[str] = set()
         self.sent: list[Command] = []
         self.failures = 0
+        self.look_ups = 0
 
     async def pending(self, device_id: str) -> Sequence[Command]:
         return list(self.waiting)
 
     async def unanswered(self, device_id: str) -> Sequence[Command]:
+        self.look_ups += 1
+        await asyncio.sleep(0)
+        if self.failures:
+            self.failures -= 1
+            raise StoreUnavailable("the store is away")
         return list(self.sent)
 
     async def claim(self, device_id: str, command: Command) -> bool:

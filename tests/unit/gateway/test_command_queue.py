@@ -27,7 +27,9 @@ class Bed:
         self.tasks: list[asyncio.Task[None]] = []
         made = Records(make_context(MemoryLog()))
         self.desk = CommandDesk(
-            clock=ManualClock(), state=made.command_state, append=self.records.extend
+            clock=ManualClock(),
+            state=made.command_state,
+            append=lambda records, done: self.records.extend(records),
         )
         self.queue = CommandQueue(
             desk=self.desk,

@@ -1,5 +1,7 @@
 """Commands under way: their states, once each."""
 
+from collections.abc import Callable
+
 from edgeferry.core.changes import RpcChange, RpcStatus
 from edgeferry.core.clock import ManualClock
 from edgeferry.core.record import Outgoing
@@ -16,9 +18,16 @@ class Bed:
         self.clock = ManualClock()
         self.records: list[Outgoing] = []
         made = Records(make_context(MemoryLog(), clock=self.clock))
-        self.desk = CommandDesk(
-            clock=self.clock, state=made.command_state, append=self.records.extend
-        )
+        self.desk = CommandDesk(clock=self.clock, state=made.command_state, append=self._append)
+        self.log_is_away = False
+        self.waiting: list[Callable[[], None]] = []
+
+    def _append(self, records: list[Outgoing], done: Callable[[], None]) -> None:
+        self.records += records
+        if self.log_is_away:
+            self.waiting.append(done)
+        else:
+            done()
 
     def states(self) -> list[tuple[str, str]]:
         found = [decode_change(record.value) for record in self.records]
@@ -66,6 +75,32 @@ def test_a_one_way_command_is_done_when_it_is_delivered() -> None:
     bed, link = Bed(), FakeLink(Handed.DELIVERED)
     bed.desk.send(DEVICE.id, Command("a", "m", "1", oneway=True), link)
     assert [state for _, state in bed.states()] == ["DELIVERED", "SUCCESSFUL"]
+
+
+def test_a_command_is_known_until_its_end_is_durable() -> None:
+    for command in (Command("a", "m", "1", oneway=True), Command("a", "m", "1", expires_ms=10**15)):
+        bed, link = Bed(), FakeLink()
+        bed.log_is_away = True
+        bed.desk.send(DEVICE.id, command, link)
+        number = link.given[0][0]
+        if command.oneway:
+            bed.desk.delivered(DEVICE.id, number)
+        else:
+            bed.clock.advance(10**12)
+        for _ in range(2):
+            bed.desk.check()
+        assert [state for _, state in bed.states()][-1:] == (
+            ["SUCCESSFUL"] if command.oneway else ["EXPIRED"]
+        )
+        assert bed.desk.knows("a")
+        assert not bed.desk.wants(DEVICE.id, number)
+        bed.desk.release(link.owner)
+        assert not bed.desk.send(DEVICE.id, command, FakeLink())
+        assert bed.desk.answered(DEVICE.id, number, "{}") == []
+        count = len(bed.records)
+        for done in bed.waiting:
+            done()
+        assert (len(bed.desk), len(bed.records)) == (0, count)
 
 
 def test_an_expired_command_is_never_sent() -> None:

@@ -11,6 +11,7 @@ from edgeferry.core.errors import EdgeferryError, InvalidPayload
 from edgeferry.gateway.appender import weight
 from edgeferry.gateway.devices import Device
 from edgeferry.gateway.gate import NotTaken
+from edgeferry.gateway.late_answers import LateAnswer
 from edgeferry.gateway.mqtt import shared
 from edgeferry.gateway.mqtt.downlink import Downlink
 from edgeferry.gateway.mqtt.flow import PROCESS, RATE, REFUSED, RESOLVE, WINDOW, Flow
@@ -108,7 +109,8 @@ class Uplink:
             self._count(Publish(will.topic, will.payload), len(records), batch)
             self.hand_over(batch)
 
-    def _take(self, packet: Publish, topic: str, batch: Batch) -> None:
+    def _take(self, packet: Publish, topic: str, batch: Batch) -> bool:
+        """False: something has to be looked up first, until when nothing more is read."""
         payload, session, before = packet.payload, self._session, len(batch.records)
         assert self.down is not None
         try:
@@ -116,7 +118,11 @@ class Uplink:
         except Unresolved as error:
             self._flow.hold(RESOLVE)
             self._api.spawn(self._resolve(packet, topic, error))
-            return
+            return False
+        except LateAnswer as late:
+            self._flow.hold(RESOLVE)
+            self._api.spawn(self._look_up(packet, late))
+            return False
         except InvalidPayload as error:
             self._refuse(packet, topic, error, batch)
         else:
@@ -125,6 +131,20 @@ class Uplink:
             batch.understood_size += len(payload)
             batch.acks += session.acknowledgement(packet)
         self._count(packet, len(batch.records) - before, batch)
+        return True
+
+    async def _look_up(self, packet: Publish, late: LateAnswer) -> None:
+        """It is acknowledged when it is durable; not at all where it cannot be looked up."""
+        try:
+            records = await late.records()
+        except EdgeferryError as error:
+            self._flow.end(Reason.SERVER_BUSY, f"the command of an answer is not found: {error}")
+            return
+        batch = Batch(records, understood=1, understood_size=len(packet.payload))
+        batch.acks += self._session.acknowledgement(packet)
+        self._count(packet, len(records), batch)
+        self.hand_over(batch)
+        self._flow.release(RESOLVE)
 
     def _count(self, packet: Publish, records: int, batch: Batch) -> None:
         size = weight(len(packet.payload), records)
@@ -156,7 +176,8 @@ class Uplink:
             if self.down is None:  # the connection has ended meanwhile
                 down.close()
                 return
-            self._take(packet, topic, batch)
+            if not self._take(packet, topic, batch):
+                return
         self.hand_over(batch)
         self._flow.release(RESOLVE)
 
