@@ -86,12 +86,13 @@ class KnownDevices:
             self._forgotten[digest] = admitted
         self.problem = ""
         for digest, admitted in list(self._forgotten.items()):
+            del self._forgotten[digest]
             try:
                 found = await self._ask(admitted.device.token, digest)
             except Later as error:
                 self.problem = str(error)
+                self._forgotten.setdefault(digest, admitted)
                 return False
-            self._forgotten.pop(digest, None)
             changed = changed or found != admitted
         return changed
 
@@ -124,6 +125,8 @@ class KnownDevices:
             self._drop(next(iter(self._by_id)))
         self._by_id[digest] = (admitted, self._clock.monotonic())
         self._ids.setdefault(admitted.device.id, set()).add(digest)
+        if news != self._news:  # it may have been changed while it was read: once more, soon
+            self._forgotten[digest] = admitted
         return admitted
 
     def _refuse(self, digest: bytes) -> None:

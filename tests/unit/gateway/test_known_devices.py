@@ -122,6 +122,27 @@ async def test_news_that_come_during_a_look_up_count() -> None:
     assert await look(known, Login("t1")) == PUMP
 
 
+async def test_a_token_that_is_revoked_while_it_is_read_is_looked_up_again_at_once() -> None:
+    entities = Entities(pump="t1")
+    known = known_of(entities)
+    read = entities.credentials
+
+    async def revoked_meanwhile(key: EntityKey) -> Credentials | None:
+        found = await read(key)
+        entities.kept.clear()
+        known.forget(PUMP)
+        return found
+
+    entities.credentials = revoked_meanwhile  # type: ignore[method-assign]
+    assert await look(known, Login("t1")) == PUMP
+    entities.away = True
+    assert not await known.refresh()
+    entities.away = False
+    assert await known.refresh()
+    assert known.find(Login("t1")) is None
+    assert not await known.refresh()
+
+
 async def test_a_forgotten_device_is_looked_up_again_and_may_be_gone() -> None:
     entities = Entities(pump="t1")
     known = known_of(entities)
