@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import shlex
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -246,9 +247,8 @@ class CloudSync:
             admitted = self._admitted()
             for session in self._sessions.all():
                 if admitted is not None and session.edge not in admitted:
-                    session.end(
-                        SessionEnded(Goodbye.UNSPECIFIED, "no longer admitted", retry=False)
-                    )
+                    why = _why_ended(session.edge, admitted)
+                    session.end(SessionEnded(Goodbye.UNSPECIFIED, why, retry=False))
                 if session.link is not None:
                     session.link.credit(self._sessions.window)
             await asyncio.sleep(_WATCH_SECONDS)
@@ -272,6 +272,18 @@ class CloudSync:
         except InvalidSettings as error:
             log.error("%s", error)
             return None
+
+
+def _why_ended(edge: Edge, admitted: set[Edge]) -> str:
+    if any(other.key == edge.key for other in admitted):
+        return (
+            f"the secret of edge {edge.name!r} is not right any more, the Cloud has made a new "
+            "one: give it to this Edge by the command that `edgeferry edges rotate` printed there"
+        )
+    return (
+        f"edge {edge.name!r} was removed in the Cloud: `edgeferry edges add "
+        f"{shlex.quote(edge.name)}` there admits it again"
+    )
 
 
 def _checked(settings: SyncSettings) -> tuple[grpc.ServerCredentials, Path]:

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -35,11 +36,13 @@ class NotAdmitted(Never):
 
 @dataclass(frozen=True, slots=True)
 class _Listed:
-    """The file's content. revoked: key -> name of edges that were removed."""
+    """The file's content. revoked: key -> name of edges that were removed; returning: name -> id
+    of those of them that come back as what they were."""
 
     hash_key: bytes
     edges: list[Edge] = field(default_factory=list)
     revoked: dict[str, str] = field(default_factory=dict)
+    returning: dict[str, str] = field(default_factory=dict)
 
 
 class Edges:
@@ -69,13 +72,16 @@ class Edges:
     def _why_not(self, key: str, edge: Edge | None) -> str:
         if edge is not None:
             return (
-                f"the secret of edge {edge.name!r} is wrong: `edgeferry edges rotate "
-                f"{edge.name}` in the Cloud makes a new one"
+                f"the secret of edge {edge.name!r} is wrong, or not right any more: `edgeferry "
+                f"edges rotate {shlex.quote(edge.name)}` in the Cloud makes a new one and prints "
+                "the command that gives it to this Edge"
             )
         if key in self._listed.revoked:
+            name = self._listed.revoked[key]
             return (
-                f"edge {self._listed.revoked[key]!r} was removed in the Cloud: `edgeferry edges "
-                "add` there admits it anew, with another key"
+                f"edge {name!r} was removed in the Cloud: `edgeferry edges add "
+                f"{shlex.quote(name)}` there admits it again and prints the command by which it "
+                "goes on here"
             )
         return (
             f"no edge has the key {key!r}: take it from `edgeferry edges list` in the Cloud, or "
@@ -97,8 +103,10 @@ class Edges:
 
 def add_edge(path: Path, name: str, key: str = "", secret: str = "") -> tuple[Edge, str]:
     """Add an edge to the file (made when missing, mode 0600) and return it with its
-    secret, which is kept nowhere. Key and secret are made where none is given. Raises
-    InvalidSettings for a name or key that is taken, blank or too long, and a short secret."""
+    secret, which is kept nowhere. Key and secret are made where none is given. One that was
+    removed and may come back has its id again, with all that is assigned to it and that waits.
+    Raises InvalidSettings for a name or key that is taken, blank or too long, and a short
+    secret."""
     if not (name.strip() and name.isprintable()):
         raise InvalidSettings(f"an edge cannot be named {name[:40]!r}: give it a printable name")
     if len(name) > _NAME_MAX:
@@ -122,8 +130,10 @@ def add_edge(path: Path, name: str, key: str = "", secret: str = "") -> tuple[Ed
             )
         secret = secret or new_secret()
         secret_hash = _secret_hash(listed.hash_key, secret)
-        edge = Edge(new_entity_id(), name, key or new_token(), secret_hash)
-        _write(path, replace(listed, edges=[*listed.edges, edge]))
+        id_ = listed.returning.get(name) or new_entity_id()
+        edge = Edge(id_, name, key or new_token(), secret_hash)
+        returning = {other: its for other, its in listed.returning.items() if other != name}
+        _write(path, replace(listed, edges=[*listed.edges, edge], returning=returning))
     return edge, secret
 
 
@@ -140,14 +150,23 @@ def rotate_secret(path: Path, name: str) -> tuple[Edge, str]:
     return rotated, secret
 
 
-def remove_edge(path: Path, name: str) -> Edge:
-    """Admit an edge no longer; what it has sent stays. Raises InvalidSettings when there is
-    no such edge."""
+def remove_edge(path: Path, name: str, for_good: bool = False) -> Edge:
+    """Admit an edge no longer; what it has sent stays. ``for_good``: one that is added with its
+    name is another one. Raises InvalidSettings when there is no such edge."""
     with changing(path):
         listed, edge = _found(path, name)
         edges = [each for each in listed.edges if each is not edge]
-        _write(path, replace(listed, edges=edges, revoked={**listed.revoked, edge.key: edge.name}))
+        revoked = {**listed.revoked, edge.key: edge.name}
+        back = {} if for_good else {edge.name: edge.id}
+        returning = {**listed.returning, **back}
+        _write(path, replace(listed, edges=edges, revoked=revoked, returning=returning))
     return edge
+
+
+def may_return(path: Path, name: str) -> bool:
+    """Whether an edge of this name was removed and would be the same again. Raises
+    InvalidSettings when the file cannot be read."""
+    return path.exists() and name in _load(path).returning
 
 
 def _is_plain(text: str) -> bool:
@@ -175,6 +194,7 @@ def _load(path: Path) -> _Listed:
             bytes.fromhex(parsed["hash_key"]),
             [_edge(row) for row in parsed["edges"]],
             dict(parsed.get("revoked", {})),
+            _returning(parsed.get("returning", {})),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidSettings(
@@ -190,10 +210,18 @@ def _edge(row: Mapping[str, str]) -> Edge:
     return edge
 
 
+def _returning(rows: Mapping[str, str]) -> dict[str, str]:
+    for name, id_ in rows.items():
+        if not is_edge_id(id_.encode()):
+            raise ValueError(f"the id {id_!r} of the removed edge {name!r} is no UUID")
+    return dict(rows)
+
+
 def _write(path: Path, listed: _Listed) -> None:
     document = {
         "hash_key": listed.hash_key.hex(),
         "edges": [asdict(edge) for edge in listed.edges],
         "revoked": listed.revoked,
+        "returning": listed.returning,
     }
     write_whole(path, json.dumps(document, indent=2).encode() + b"\n", 0o600)

@@ -1,20 +1,20 @@
 """``edgeferry dead-letters``: what could not be processed, whole; to look at and to replay."""
 
 import re
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import click
 
+from edgeferry.core.clock import SystemClock
 from edgeferry.core.dead_letter import DeadLetter
 from edgeferry.core.errors import Stop, Undecodable
-from edgeferry.core.record import LogReader, LogWriter, Outgoing, PartitionEnds, Record
-from edgeferry.gateway.records import NODE as GATEWAY
+from edgeferry.core.record import PartitionEnds, Record
 from edgeferry.log.codec import decode_dead_letter
+from edgeferry.log.port import Log
 from edgeferry.log.topics import site_topic
 from edgeferry.runtime.settings import Settings, load_settings
-from edgeferry.sync.recovery import names_origin
 from edgeferry.tools.opened import opened_log
 from edgeferry.tools.options import settings_option
 from edgeferry.tools.output import (
@@ -34,18 +34,17 @@ from edgeferry.tools.records import (
     stored_records,
     text,
 )
+from edgeferry.tools.replay import (
+    Address,
+    Replay,
+    Replayed,
+    is_payload,
+    read_letter,
+    replay_all,
+    replay_letters,
+)
 
 _ADDRESS = re.compile(r"([0-9]{1,9}):([0-9]{1,18})")
-
-
-class Address(NamedTuple):
-    """Of a dead letter in its topic, written PARTITION:OFFSET."""
-
-    partition: int
-    offset: int
-
-    def __str__(self) -> str:
-        return f"{self.partition}:{self.offset}"
 
 
 class AddressType(click.ParamType):
@@ -78,17 +77,23 @@ def dead_letters() -> None:
     show_default=True,
     help="The newest so many.",
 )
+@click.option("--open", "open_only", is_flag=True, help="Only those that were not replayed.")
 @json_option
 @asynchronous
-async def list_letters(settings_file: Path, node: str | None, count: int, as_json: bool) -> None:
+async def list_letters(
+    settings_file: Path, node: str | None, count: int, open_only: bool, as_json: bool
+) -> None:
     """The newest dead letters of the site."""
     settings = load_settings(settings_file)
     topic = _dead_topic(settings)
     async with opened_log(settings) as log:
         ends = await log.reader.ends(topic)
         recent = {p: PartitionEnds(max(e.start, e.end - count), e.end) for p, e in ends.items()}
-        rows = [_Row.of(record) async for record in stored_records(log.reader, topic, recent)]
-    letters = newest(rows, node, count)
+        marks = await _marks(settings, log)
+        rows = [
+            _Row.of(record, marks) async for record in stored_records(log.reader, topic, recent)
+        ]
+    letters = newest([row for row in rows if not (open_only and row.replayed_ms)], node, count)
     if as_json:
         print_json([row.summary() for row in letters])
         return
@@ -98,30 +103,32 @@ async def list_letters(settings_file: Path, node: str | None, count: int, as_jso
     if letters:
         click.echo("\n`edgeferry dead-letters show ADDRESS` tells what one holds and what to do.")
     else:
-        click.echo(f"{settings.site} has no dead letters")
+        click.echo(f"{settings.site} has no {'open ' if open_only else ''}dead letters")
 
 
 class _Row(NamedTuple):
-    """letter: None for a record that is none; ``wrong`` says why."""
+    """letter: None for a record that is none; ``wrong`` says why. replayed_ms: None: never."""
 
     address: Address
     at_ms: int
     letter: DeadLetter | None
     wrong: str
+    replayed_ms: int | None
 
     @classmethod
-    def of(cls, record: Record) -> "_Row":
+    def of(cls, record: Record, marks: Replayed) -> "_Row":
         address = Address(record.partition, record.offset)
+        replayed_ms = marks.at_ms(address)
         try:
             letter = decode_dead_letter(record.value)
         except Undecodable as error:
-            return cls(address, record.timestamp, None, str(error))
-        return cls(address, letter.last_failure, letter, "")
+            return cls(address, record.timestamp, None, str(error), replayed_ms)
+        return cls(address, letter.last_failure, letter, "", replayed_ms)
 
     def summary(self) -> dict[str, object]:
         if self.letter is None:
             return {"address": str(self.address), "undecodable": self.wrong}
-        return _summary(self.address, self.letter)
+        return {**_summary(self.address, self.letter), "replayed_at": self.replayed_ms}
 
     def lines(self) -> tuple[str, str]:
         head = f"{self.address}  {moment(self.at_ms)}"
@@ -129,7 +136,8 @@ class _Row(NamedTuple):
             return f"{head}  undecodable: no dead letter", f"    {self.wrong}"
         what = content(_held(self.letter))
         told = f"{_what(self.letter, what)} of {what.who}, at {_where(self.letter)}"
-        return f"{head}  {told}", f"    {_why(self.letter)}"
+        mark = "" if self.replayed_ms is None else f"replayed {moment(self.replayed_ms)}; "
+        return f"{head}  {told}", f"    {mark}{_why(self.letter)}"
 
 
 def newest(rows: Iterable[_Row], node: str | None, count: int) -> list[_Row]:
@@ -147,128 +155,115 @@ async def show(address: Address, settings_file: Path, as_json: bool) -> None:
     """Everything of one dead letter: its error and the record it holds."""
     settings = load_settings(settings_file)
     async with opened_log(settings) as log:
-        letter = await _read(log.reader, _dead_topic(settings), address)
-    document = {**_summary(address, letter), "holds": readable(_held(letter))}
-    if _is_payload(letter):
+        letter = await read_letter(log.reader, _dead_topic(settings), address)
+        replayed_ms = (await _marks(settings, log)).at_ms(address)
+    document = {
+        **_summary(address, letter),
+        "replayed_at": replayed_ms,
+        "holds": readable(_held(letter)),
+    }
+    if is_payload(letter):
         document["payload"] = text(letter.value)
     if as_json:
         print_json(document)
     else:
         print_fields(_fields(address, letter))
+        if replayed_ms is not None:
+            print_fields([("replayed", moment(replayed_ms))])
 
 
 @dead_letters.command()
-@click.argument("addresses", type=AddressType(), nargs=-1, required=True)
+@click.argument("addresses", type=AddressType(), nargs=-1)
+@click.option("--all", "every", is_flag=True, help="All that were not replayed yet.")
+@click.option("--topic", help="Of --all only those that came from this topic.")
+@click.option("--node", help="Of --all only those of this node.")
 @settings_option("cloud")
 @json_option
 @asynchronous
-async def replay(addresses: tuple[Address, ...], settings_file: Path, as_json: bool) -> None:
+async def replay(
+    addresses: tuple[Address, ...],
+    every: bool,
+    topic: str | None,
+    node: str | None,
+    settings_file: Path,
+    as_json: bool,
+) -> None:
     """Append the records that dead letters hold to the topics that they came from, with
-    their keys and headers. The dead letters stay until their time is over.
+    their keys and headers. The dead letters stay until their time is over, marked in the list.
 
     What cannot be replayed is told at the end (exit code 1); the others are replayed."""
+    if every == bool(addresses):
+        raise click.UsageError("name addresses such as 0:17, or give --all")
+    if (topic or node) and not every:
+        raise click.UsageError("--topic and --node choose of --all")
     settings = load_settings(settings_file)
+    letters = _dead_topic(settings)
     async with opened_log(settings) as log:
-        done = await replay_letters(
-            reader=log.reader,
-            writer=log.writer,
-            topic=_dead_topic(settings),
-            addresses=list(dict.fromkeys(addresses)),
-            existing=await log.topics.partitions(),
-        )
+        marks = await _marks(settings, log)
+        ends = await log.reader.ends(letters)
+        keep = _keeping(marks, ends)
+        existing = await log.topics.partitions()
+        if every:
+
+            def wanted(address: Address, letter: DeadLetter) -> bool:
+                of_node = node is None or letter.node == node
+                of_topic = topic is None or letter.topic == topic
+                return of_node and of_topic and marks.at_ms(address) is None
+
+            done = await replay_all(
+                reader=log.reader,
+                writer=log.writer,
+                topic=letters,
+                wanted=wanted,
+                existing=existing,
+                keep=keep,
+            )
+        else:
+            done = await replay_letters(
+                reader=log.reader,
+                writer=log.writer,
+                topic=letters,
+                addresses=list(dict.fromkeys(addresses)),
+                existing=existing,
+            )
+            keep([address for address, _ in done.replayed])
+    _tell_replay(done, every, as_json)
+
+
+def _keeping(
+    marks: Replayed, ends: Mapping[int, PartitionEnds]
+) -> Callable[[Iterable[Address]], None]:
+    clock = SystemClock()
+    return lambda addresses: marks.keep(addresses, clock.now_ms(), ends)
+
+
+def _tell_replay(done: Replay, every: bool, as_json: bool) -> None:
+    """Raises Stop for what was refused."""
     rows = [{"address": str(address), "replayed_to": to} for address, to in done.replayed]
     if as_json:
         print_json(rows)
     else:
         for row in rows:
             click.echo(f"{row['address']} -> {row['replayed_to']}")
+        if every:
+            click.echo(f"{len(rows)} replayed")
+    if done.payloads:
+        click.echo(
+            f"{len(done.payloads)} bad payloads of devices were passed over: their senders have "
+            "to send them again, corrected",
+            err=True,
+        )
     if done.refused:
         raise Stop("\n".join(done.refused))
 
 
-class Replay(NamedTuple):
-    """replayed: addresses of dead letters with the topics that have their records again;
-    refused: one line for each of the others."""
-
-    replayed: list[tuple[Address, str]]
-    refused: list[str]
-
-
-async def replay_letters(
-    *,
-    reader: LogReader,
-    writer: LogWriter,
-    topic: str,
-    addresses: Sequence[Address],
-    existing: Container[str],
-) -> Replay:
-    """``topic``: of the dead letters; ``existing``: all topics. Raises LogUnavailable."""
-    done = Replay([], [])
-    records: list[Outgoing] = []
-    for address in addresses:
-        try:
-            letter = await _read(reader, topic, address)
-            records.append(_replayable(letter, writer.max_record_bytes, existing))
-        except Stop as error:
-            done.refused.append(f"{address}: {error}")
-        else:
-            done.replayed.append((address, letter.topic))
-    await writer.append(records)
-    return done
-
-
-def _replayable(letter: DeadLetter, limit: int, existing: Container[str]) -> Outgoing:
-    """The record as it was, but without the link's headers: by them it would be dropped as
-    a repeat of itself. Nor may a sender's own, which stand before, take their place.
-
-    Raises Stop when there is no record to append, or none that the log takes (``limit``
-    bytes)."""
-    if _is_payload(letter):
-        raise Stop(
-            f"not a record but a bad payload that a device sent to {letter.topic}; "
-            "`edgeferry dead-letters show` gives it: publish it again, corrected"
-        )
-    if letter.value is None:
-        raise Stop(f"nothing to replay, it holds no value ({letter.error_text})")
-    if len(letter.value) > limit:
-        raise Stop(
-            f"its value of {len(letter.value)} bytes is above the log's limit of {limit} bytes: "
-            "its sender has to make smaller ones"
-        )
-    if letter.topic not in existing:
-        raise Stop(f"its topic {letter.topic} does not exist any more: its node left the chain")
-    headers = letter.headers
-    while names_origin(headers):
-        headers = headers[:-3]
-    return Outgoing(letter.topic, letter.key, letter.value, headers)
-
-
-def _is_payload(letter: DeadLetter) -> bool:
-    """Whether it is of the gateway: it holds what a device sent, and an MQTT topic."""
-    return letter.node == GATEWAY and letter.partition < 0
+async def _marks(settings: Settings, log: Log) -> Replayed:
+    topic = _dead_topic(settings)
+    return Replayed(settings.data, topic, await log.topics.topic_id(topic))
 
 
 def _dead_topic(settings: Settings) -> str:
     return site_topic(settings.site, "dead-letters")
-
-
-async def _read(reader: LogReader, topic: str, address: Address) -> DeadLetter:
-    """Raises Stop when there is none, LogUnavailable."""
-    ends = (await reader.ends(topic)).get(address.partition)
-    if ends is not None and ends.start <= address.offset < ends.end:
-        records = await reader.read(topic, address.partition, address.offset, 1, 2_000)
-        if records and records[0].offset == address.offset:
-            return _letter(records[0])
-    raise Stop(f"there is no dead letter {address} in {topic}: `edgeferry dead-letters list`")
-
-
-def _letter(record: Record) -> DeadLetter:
-    try:
-        return decode_dead_letter(record.value)
-    except Undecodable as error:
-        raise Stop(
-            f"{record.topic} {record.partition}:{record.offset} is no dead letter: {error}"
-        ) from error
 
 
 def _held(letter: DeadLetter) -> Record:
@@ -279,12 +274,12 @@ def _held(letter: DeadLetter) -> Record:
 
 
 def _what(letter: DeadLetter, held: Content) -> str:
-    return f"payload for {letter.topic}" if _is_payload(letter) else held.what
+    return f"payload for {letter.topic}" if is_payload(letter) else held.what
 
 
 def _where(letter: DeadLetter) -> str:
     node = f"{letter.chain}.{letter.node}" if letter.chain else letter.node
-    if _is_payload(letter):
+    if is_payload(letter):
         return node
     return f"{node} (record {letter.topic}-{letter.partition}:{letter.offset})"
 
@@ -306,7 +301,7 @@ def _fields(address: Address, letter: DeadLetter) -> list[tuple[str, object]]:
         ("why", _why(letter)),
         ("when", f"{moment(letter.last_failure)} ({tries}, the first at {since})"),
         ("headers", " ".join(f"{name}={value}" for name, value in _headers(letter))),
-        ("body", text(letter.value) if _is_payload(letter) else held.body),
+        ("body", text(letter.value) if is_payload(letter) else held.body),
         ("next", _next(address, letter)),
     ]
 
@@ -316,7 +311,7 @@ def _headers(letter: DeadLetter) -> Iterable[tuple[str, str | None]]:
 
 
 def _next(address: Address, letter: DeadLetter) -> str:
-    if _is_payload(letter):
+    if is_payload(letter):
         return "nothing of it was stored, and its sender was not told: let it send again, corrected"
     return f"when the cause is gone: `edgeferry dead-letters replay {address}`"
 

@@ -26,11 +26,15 @@ class Enrolment(NamedTuple):
     secret: str
     fingerprint: str = ""
 
-    def command(self) -> str:
+    def command(self, *flags: str) -> str:
         options = [
             f"--{name} {shlex.quote(value)}" for name, value in self._asdict().items() if value
         ]
-        return " ".join(["edgeferry edge", *options])
+        return " ".join(["edgeferry edge", *options, *flags])
+
+    def new_secret_command(self) -> str:
+        """For one that has joined."""
+        return f"edgeferry edge --secret {shlex.quote(self.secret)} --enrol-only"
 
 
 def dialled(sync: SyncSettings) -> str:

@@ -1,10 +1,11 @@
 """``edgeferry edge``: an Edge alone. The first time it joins a Cloud by what `edgeferry edges
-add` prints there; afterwards it goes on with what its data folder keeps."""
+add` prints there; afterwards it goes on with what its data folder keeps, and an option changes
+what it says."""
 
 import asyncio
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import orjson
 from edgeferry.core.clock import SystemClock
 from edgeferry.core.errors import InvalidSettings
 from edgeferry.files.whole import write_whole
-from edgeferry.runtime.settings import SyncSettings
+from edgeferry.runtime.settings import Settings, SyncSettings
 from edgeferry.tools.alone import AloneOptions, AloneSite, alone_options
 from edgeferry.tools.data_folder import held
 from edgeferry.tools.dialled import Enrolment
@@ -22,6 +23,7 @@ from edgeferry.tools.output import json_option, print_fields, print_json, told_e
 from edgeferry.tools.ready import Ready
 
 _STDIN = "-"
+_THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 
 
 @click.command()
@@ -54,6 +56,18 @@ _STDIN = "-"
 @click.option(
     "--offline", is_flag=True, help="Keep them without asking the Cloud whether they are right."
 )
+@click.option(
+    "--enrol-only",
+    is_flag=True,
+    help="Keep them and end. With a new secret alone also while the Edge runs, which takes it "
+    "with its next attempt.",
+)
+@click.option(
+    "--again",
+    is_flag=True,
+    help="This Edge was removed in the Cloud and is admitted again, with another --key: what "
+    "waits here goes up.",
+)
 @json_option
 def edge(
     cloud: str | None,
@@ -62,35 +76,70 @@ def edge(
     fingerprint: str | None,
     enrol: Path | None,
     offline: bool,
+    enrol_only: bool,
+    again: bool,
     as_json: bool,
     **others: Any,
 ) -> None:
     """Run an Edge until Ctrl-C. It joins a Cloud the first time it starts in a data folder,
-    by --cloud, --key, --secret and --fingerprint (or --enrol); later starts need none of them."""
+    by --cloud, --key, --secret and --fingerprint (or --enrol); later starts need none of them.
+    Of an Edge that has joined, each of them changes what it says, such as --secret a secret."""
     options = AloneOptions(**others)
     if secret == _STDIN:
         secret = sys.stdin.readline().strip()
     said = {"cloud": cloud, "key": key, "secret": secret, "fingerprint": fingerprint}
-    with told_errors(), held(options.data.resolve() / "edge"):
-        site = AloneSite("edge", options)
-        settings = site.settings()
-        enrolment = _enrolment(site, {name: value for name, value in said.items() if value}, enrol)
-        secret_file = settings.sync.edge_secret_file or site.folder / "secret"
-        if enrolment is not None:
-            sync = _joined(settings.sync, enrolment, secret_file)
-            settings = settings.model_copy(update={"sync": sync})
-        site.check(settings, {"http": settings.http, "mqtt": settings.mqtt})
-        if enrolment is not None and not (offline or _known(site, settings.sync, enrolment)):
-            _check_with_the_cloud(settings.sync, enrolment.secret)
-        if enrolment is not None:
-            write_whole(secret_file, f"{enrolment.secret}\n".encode(), 0o600)
-        site.write(settings)
-        sys.exit(site.run(lambda ready: _tell(ready, settings.sync, site.file, as_json)))
+    given = {name: value for name, value in said.items() if value}
+    with told_errors():
+        if enrol_only and enrol is None and given.keys() == {"secret"}:
+            _take_secret(AloneSite("edge", options), given, offline, as_json)
+            return
+        with held(options.data.resolve() / "edge"):
+            site = AloneSite("edge", options)
+            settings = site.settings()
+            enrolment = _enrolment(site, given, enrol, again)
+            if enrolment is not None:
+                sync = _joined(settings.sync, enrolment, _secret_file(site, settings.sync))
+                settings = settings.model_copy(update={"sync": sync})
+            site.check(settings, {"http": settings.http, "mqtt": settings.mqtt})
+            if enrolment is not None:
+                _keep_secret(site, settings.sync, enrolment, offline)
+            site.write(settings)
+            if enrol_only:
+                _tell_kept(site, settings.sync, as_json)
+                return
+            sys.exit(site.run(lambda ready: _tell(ready, settings, site.file, as_json)))
 
 
-def _enrolment(site: AloneSite, said: dict[str, str], file: Path | None) -> Enrolment | None:
+def _take_secret(site: AloneSite, given: dict[str, str], offline: bool, as_json: bool) -> None:
+    """Of an Edge that may be running: it reads its secret each time that it connects.
+
+    Raises InvalidSettings, NotEnrolled."""
+    enrolment = _enrolment(site, given, None, again=False)
+    if site.kept is None or enrolment is None:
+        raise InvalidSettings(f"no Edge is enrolled in {site.folder}")
+    sync = site.kept.sync
+    _keep_secret(site, sync, enrolment, offline)
+    _tell_kept(site, sync, as_json)
+
+
+def _secret_file(site: AloneSite, sync: SyncSettings) -> Path:
+    return sync.edge_secret_file or site.folder / "secret"
+
+
+def _keep_secret(site: AloneSite, sync: SyncSettings, enrolment: Enrolment, offline: bool) -> None:
+    """When the Cloud takes it. Raises NotEnrolled."""
+    if not (offline or _known(site, sync, enrolment)):
+        _check_with_the_cloud(sync, enrolment.secret)
+    write_whole(_secret_file(site, sync), f"{enrolment.secret}\n".encode(), 0o600)
+
+
+def _enrolment(
+    site: AloneSite, said: dict[str, str], file: Path | None, again: bool
+) -> Enrolment | None:
     """None when the Edge goes on with what it keeps. Raises InvalidSettings."""
     given = {**(_read(file) if file is not None else {}), **said}
+    if given and site.kept is not None:
+        given = {**_kept(site, site.kept.sync, given), **given}
     if not given:
         if site.kept is None:
             raise InvalidSettings(
@@ -101,12 +150,26 @@ def _enrolment(site: AloneSite, said: dict[str, str], file: Path | None) -> Enro
     missing = [f"--{name}" for name in ("cloud", "key", "secret") if not given.get(name)]
     if missing:
         raise InvalidSettings(f"to enrol, {', '.join(missing)} is missing")
-    if site.kept is not None and site.kept.sync.edge_key != given["key"]:
+    if site.kept is not None and site.kept.sync.edge_key != given["key"] and not again:
         raise InvalidSettings(
             f"{site.folder} holds the Edge with key {site.kept.sync.edge_key!r}, not "
-            f"{given['key']!r}: enrol that one in another folder with --data"
+            f"{given['key']!r}: if this Edge was removed in the Cloud and added there again, give "
+            "--again and it goes on with what waits here; if it is another Edge, enrol that one "
+            "in another folder with --data"
         )
     return Enrolment(**given)
+
+
+def _kept(site: AloneSite, sync: SyncSettings, given: Mapping[str, str]) -> dict[str, str]:
+    """What need not be said again. The secret of another key is another one, and so is the
+    certificate of another Cloud."""
+    kept = {"cloud": sync.address, "key": sync.edge_key}
+    if "cloud" not in given:
+        kept["fingerprint"] = sync.fingerprint
+    file = _secret_file(site, sync)
+    if given.get("key", sync.edge_key) == sync.edge_key and file.exists():
+        kept["secret"] = file.read_text().strip()
+    return {name: value for name, value in kept.items() if value}
 
 
 def _read(file: Path) -> dict[str, str]:
@@ -153,7 +216,15 @@ def _check_with_the_cloud(sync: SyncSettings, secret: str) -> None:
     click.echo(f"the Cloud at {sync.address} knows this Edge as {welcomed.edge_name}", err=True)
 
 
-def _tell(ready: Ready, sync: SyncSettings, file: Path, as_json: bool) -> Callable[[], None]:
+def _tell_kept(site: AloneSite, sync: SyncSettings, as_json: bool) -> None:
+    if as_json:
+        print_json({"cloud": sync.address, "key": sync.edge_key, "settings": str(site.file)})
+    else:
+        click.echo(f"kept in {site.folder}; a running Edge connects with it by itself")
+
+
+def _tell(ready: Ready, settings: Settings, file: Path, as_json: bool) -> Callable[[], None]:
+    sync = settings.sync
     if as_json:
         print_json({**ready.line(), "cloud": sync.address, "settings": str(file)})
     else:
@@ -166,6 +237,11 @@ def _tell(ready: Ready, sync: SyncSettings, file: Path, as_json: bool) -> Callab
                 ("settings", file),
             ]
         )
+        if settings.mqtt.host in _THIS_MACHINE:
+            click.echo(
+                f"\nOnly this machine reaches it ({settings.mqtt.host}). For devices elsewhere "
+                "start it once with\n--host 0.0.0.0, or the address that they know it by."
+            )
         click.echo(f"\nAdd a device:\n  edgeferry devices add NAME --settings {file}")
     sys.stdout.flush()
     return lambda: None

@@ -1,5 +1,6 @@
 """``edgeferry edges``: the edges that the Cloud admits. A running Cloud takes changes at once."""
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,16 +9,18 @@ import click
 
 from edgeferry.core.errors import InvalidSettings
 from edgeferry.runtime.settings import SyncSettings, load_settings
-from edgeferry.sync.edges import Edge, Edges, add_edge, remove_edge, rotate_secret
+from edgeferry.sync.edges import Edge, Edges, add_edge, may_return, remove_edge, rotate_secret
 from edgeferry.tools.dialled import Enrolment, dialled, pinned_fingerprint
 from edgeferry.tools.options import settings_option
 from edgeferry.tools.output import asynchronous, json_option, print_json, print_table
 from edgeferry.tools.site_rest import SiteRest
 
+_ONE = {"pageSize": 1, "page": 0}
+
 
 @click.group()
 def edges() -> None:
-    """The edges that the Cloud admits: add, list, remove, rotate, status."""
+    """The edges that the Cloud admits and what is assigned to them."""
 
 
 @edges.command()
@@ -27,10 +30,32 @@ def edges() -> None:
 @asynchronous
 async def add(name: str, settings_file: Path, as_json: bool) -> None:
     """Admit an edge named NAME, and print the command that enrols it. Its secret is shown now
-    and kept nowhere."""
+    and kept nowhere. One that was removed is the same again, with all that is assigned to it."""
     sync, file = _sync(settings_file)
-    enrolled = _Enrolling(sync)
-    enrolled.tell(*add_edge(file, name), as_json)
+    enrolling = _Enrolling(sync)
+    again = may_return(file, name)
+    edge, secret = add_edge(file, name)
+    enrolment = enrolling.enrolment(edge, secret)
+    if as_json:
+        command = enrolment.command(*(["--again"] if again else []))
+        print_json({**_row(edge), **enrolment._asdict(), "command": command})
+        return
+    if again:
+        click.echo(
+            f"{edge.name} is admitted again as {edge.id}. Run on its machine, this once, where it "
+            f"was (what waits\nthere goes up):\n\n  {enrolment.command('--again')}\n\n"
+            "In a new data folder the same command begins anew; then send down what is assigned "
+            f"to it:\n  edgeferry edges sync {shlex.quote(name)}"
+        )
+    else:
+        click.echo(
+            f"{edge.name} is admitted as {edge.id}. Run on its machine, this once:\n\n  "
+            f"{enrolment.command()}"
+        )
+    click.echo(
+        "\nWith --host 0.0.0.0 devices on other machines reach it, too. "
+        "The secret is kept nowhere here."
+    )
 
 
 @edges.command("list")
@@ -87,13 +112,15 @@ def _lane_rows(edge: dict[str, Any]) -> Iterator[tuple[object, ...]]:
 @json_option
 @asynchronous
 async def remove(name: str, settings_file: Path, as_json: bool) -> None:
-    """Admit the edge NAME no longer; its connection ends, what it has sent stays."""
+    """Admit the edge NAME no longer; its connection ends, what it has sent stays, and so does
+    what is assigned to it: `edgeferry edges add NAME` admits it again, with another key."""
     _, file = _sync(settings_file)
     removed = remove_edge(file, name)
     if as_json:
         print_json(_row(removed))
-    else:
-        click.echo(f"{removed.name} (key {removed.key}) is admitted no longer")
+        return
+    click.echo(f"{removed.name} (key {removed.key}) is admitted no longer. The way back:\n")
+    click.echo(f"  edgeferry edges add {shlex.quote(removed.name)}")
 
 
 @edges.command()
@@ -105,8 +132,82 @@ async def rotate(name: str, settings_file: Path, as_json: bool) -> None:
     """Give the edge NAME a new secret, and print the command that it takes it by. The one
     before is good no longer: its connection ends."""
     sync, file = _sync(settings_file)
-    enrolled = _Enrolling(sync)
-    enrolled.tell(*rotate_secret(file, name), as_json)
+    enrolling = _Enrolling(sync)
+    edge, secret = rotate_secret(file, name)
+    enrolment = enrolling.enrolment(edge, secret)
+    command = enrolment.new_secret_command()
+    if as_json:
+        print_json({**_row(edge), **enrolment._asdict(), "command": command})
+        return
+    click.echo(
+        f"{edge.name} has a new secret, the one before is good no longer. Run on its machine, in "
+        f"the folder\nthat holds its data (or name that with --data); the Edge may run "
+        f"meanwhile:\n\n  {command}\n\nThe secret is kept nowhere here."
+    )
+
+
+@edges.command()
+@click.argument("name")
+@click.argument("devices", nargs=-1, required=True, metavar="DEVICE...")
+@settings_option("cloud")
+@json_option
+@asynchronous
+async def assign(name: str, devices: tuple[str, ...], settings_file: Path, as_json: bool) -> None:
+    """Assign the devices of these names to the edge NAME: they and their attributes go down to
+    it, and it may write about them. In a running Cloud."""
+    await _assignment("POST", name, devices, settings_file, as_json)
+
+
+@edges.command()
+@click.argument("name")
+@click.argument("devices", nargs=-1, required=True, metavar="DEVICE...")
+@settings_option("cloud")
+@json_option
+@asynchronous
+async def unassign(name: str, devices: tuple[str, ...], settings_file: Path, as_json: bool) -> None:
+    """The devices of these names are the edge's no longer: they go from it. In a running
+    Cloud."""
+    await _assignment("DELETE", name, devices, settings_file, as_json)
+
+
+async def _assignment(
+    method: str, name: str, devices: tuple[str, ...], settings_file: Path, as_json: bool
+) -> None:
+    site = await SiteRest(load_settings(settings_file)).login()
+    edge = await site.call("GET", "/api/tenant/edge", query={"edgeName": name})
+    found = [
+        await site.call("GET", "/api/tenant/devices", query={"deviceName": device})
+        for device in dict.fromkeys(devices)
+    ]  # all of them before one changes
+    for device in found:
+        path = f"/api/edge/{edge['id']['id']}/device/{device['id']['id']}"
+        await site.call(method, path)
+    rows = [{"name": device["name"], "id": device["id"]["id"], "edge": name} for device in found]
+    if as_json:
+        print_json(rows)
+        return
+    done = "is assigned to" if method == "POST" else "is assigned no longer to"
+    for row in rows:
+        click.echo(f"{row['name']} ({row['id']}) {done} {name}")
+
+
+@edges.command()
+@click.argument("name")
+@settings_option("cloud")
+@json_option
+@asynchronous
+async def sync(name: str, settings_file: Path, as_json: bool) -> None:
+    """Send all devices that are assigned to the edge NAME down again, with their attributes:
+    for an Edge that has lost its data folder. In a running Cloud."""
+    site = await SiteRest(load_settings(settings_file)).login()
+    edge = await site.call("GET", "/api/tenant/edge", query={"edgeName": name})
+    id_ = edge["id"]["id"]
+    await site.call("POST", f"/api/edge/sync/{id_}")
+    total = (await site.call("GET", f"/api/edge/{id_}/devices", query=_ONE))["totalElements"]
+    if as_json:
+        print_json({"id": id_, "name": name, "devices": total})
+    else:
+        click.echo(f"{total} devices go down to {name} again")
 
 
 class _Enrolling:
@@ -116,14 +217,8 @@ class _Enrolling:
         """Raises InvalidSettings."""
         self._cloud, self._fingerprint = dialled(sync), pinned_fingerprint(sync)
 
-    def tell(self, edge: Edge, secret: str, as_json: bool) -> None:
-        enrolment = Enrolment(self._cloud, edge.key, secret, self._fingerprint)
-        if as_json:
-            print_json({**_row(edge), **enrolment._asdict(), "command": enrolment.command()})
-            return
-        click.echo(f"{edge.name} is admitted as {edge.id}. Run on its machine, this once:\n")
-        click.echo(f"  {enrolment.command()}\n")
-        click.echo("The secret in it is kept nowhere here.")
+    def enrolment(self, edge: Edge, secret: str) -> Enrolment:
+        return Enrolment(self._cloud, edge.key, secret, self._fingerprint)
 
 
 def _row(edge: Edge) -> dict[str, str]:

@@ -29,4 +29,4 @@ class ListedEdges:
         return True
 
     def remove(self, name: str) -> None:
-        remove_edge(self._file, name)
+        remove_edge(self._file, name, for_good=True)

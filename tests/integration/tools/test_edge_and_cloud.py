@@ -1,5 +1,6 @@
 """``edgeferry cloud`` and ``edgeferry edge``, each a process alone, joined by one command."""
 
+import asyncio
 import json
 import shlex
 from collections.abc import AsyncIterator
@@ -43,6 +44,7 @@ async def edges(settings: str, *arguments: str) -> Any:
 
 async def device(settings: str) -> dict[str, str]:
     ended = await edgeferry("devices", "add", "pump", "--settings", settings, "--json")
+    assert ended.returncode == 0, ended.stderr
     found: dict[str, str] = json.loads(ended.stdout)[0]
     return found
 
@@ -153,8 +155,101 @@ async def test_a_secret_need_not_stand_in_the_list_of_processes(
         assert wrong.returncode == 1
         assert "the secret of edge 'north' is wrong" in wrong.stderr
         rotated = await edges(at["settings"], "rotate", "north")
-        async with edge(there, "--secret", rotated["secret"], *words) as ready:
+        async with edge(there, *shlex.split(rotated["command"])[2:-1]) as ready:
             await linked(ready)
+
+
+async def test_a_new_secret_is_given_to_an_edge_that_runs_and_to_one_that_does_not(
+    folders: tuple[Path, Path],
+) -> None:
+    here, there = folders
+    async with cloud(here, *CLOUD_PORTS) as at:
+        words = shlex.split((await edges(at["settings"], "add", "north"))["command"])[2:]
+        kept = await edgeferry("edge", "--data", str(there), *EDGE_PORTS, *words, "--enrol-only")
+        assert kept.returncode == 0, kept.stderr
+        async with edge(there) as ready:
+            await linked(ready)
+            rotated = await edges(at["settings"], "rotate", "north")
+            await until(lambda: "is not right any more" in (there / "edge.err").read_text())
+            assert "was removed" not in (there / "edge.err").read_text()
+            wrong = await edgeferry(
+                "edge", "--data", str(there), "--secret", "guessed", "--enrol-only"
+            )
+            assert wrong.returncode == 1
+            assert "the secret of edge 'north' is wrong" in wrong.stderr
+            taken = await edgeferry(
+                "edge", "--data", str(there), *shlex.split(rotated["command"])[2:]
+            )
+            assert taken.returncode == 0, taken.stderr
+            await linked(ready)
+
+
+async def test_an_edge_that_was_removed_comes_back_with_what_waited(
+    folders: tuple[Path, Path],
+) -> None:
+    here, there = folders
+    now = SystemClock().now_ms()
+    async with httpx.AsyncClient() as client, cloud(here, *CLOUD_PORTS) as at:
+        added = await edges(at["settings"], "add", "north")
+        words = shlex.split(added["command"])[2:]
+        async with edge(there, *EDGE_PORTS, *words) as ready:
+            logins = {"edge": there / "edge/admin-password", "cloud": here / "cloud/admin-password"}
+            ends = Ends(ready["http"], at["http"], await device(ready["settings"]), logins)
+            await ends.publish(client, {"ts": now, "values": {"temperature": 21.5}})
+            await ends.until_read(client, "temperature", now, "21.5")
+            await edges(at["settings"], "remove", "north")
+            await until(lambda: "was removed in the Cloud" in (there / "edge.err").read_text())
+            await ends.publish(client, {"ts": now + 1, "values": {"temperature": 22}})
+        again = await edges(at["settings"], "add", "north")
+        assert (again["id"], again["key"] == added["key"]) == (added["id"], False)
+        words = shlex.split(again["command"])[2:]
+        assert words.pop() == "--again"
+        refused = await edgeferry("edge", "--data", str(there), *words)
+        assert refused.returncode == 1
+        assert "give --again and it goes on with what waits here" in refused.stderr
+        async with edge(there, *words, "--again") as ready:
+            ends = Ends(ready["http"], at["http"], ends.device, logins)
+            await ends.until_read(client, "temperature", now + 1, "22")
+            await ends.publish(client, {"ts": now + 2, "values": {"temperature": 23}})
+            await ends.until_read(client, "temperature", now + 2, "23")
+        letters = await edgeferry(
+            "dead-letters", "list", "--settings", str(at["settings"]), "--json"
+        )
+        assert json.loads(letters.stdout) == []
+
+
+async def test_devices_are_assigned_to_an_edge_by_name(folders: tuple[Path, Path]) -> None:
+    here, there = folders
+    async with cloud(here, *CLOUD_PORTS) as at:
+        words = shlex.split((await edges(at["settings"], "add", "north"))["command"])[2:]
+        mine = await device(at["settings"])
+        async with edge(there, *EDGE_PORTS, *words) as ready:
+            await linked(ready)
+            unknown = await edgeferry(
+                "edges", "assign", "north", "pump", "nobody", "--settings", at["settings"]
+            )
+            assert unknown.returncode == 1
+            done = await edges(at["settings"], "assign", "north", "pump")
+            assert done == [{"name": "pump", "id": mine["id"], "edge": "north"}]
+            assert await edges(at["settings"], "sync", "north") == {
+                "id": (await edges(at["settings"], "list"))[0]["id"],
+                "name": "north",
+                "devices": 1,
+            }
+
+            async def there_are() -> list[str]:
+                listed = await edgeferry(
+                    "devices", "list", "--settings", ready["settings"], "--json"
+                )
+                return [row["token"] for row in json.loads(listed.stdout)]
+
+            async with asyncio.timeout(30):
+                while await there_are() != [mine["token"]]:
+                    pass
+            await edges(at["settings"], "unassign", "north", "pump")
+            async with asyncio.timeout(30):
+                while await there_are():
+                    pass
 
 
 async def test_an_edge_may_be_enrolled_before_its_cloud_can_be_reached(

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from edgeferry.core.errors import InvalidSettings
-from edgeferry.sync.edges import Edges, NotAdmitted, add_edge, remove_edge, rotate_secret
+from edgeferry.sync.edges import (
+    Edges,
+    NotAdmitted,
+    add_edge,
+    may_return,
+    remove_edge,
+    rotate_secret,
+)
 
 
 @pytest.fixture
@@ -25,6 +32,16 @@ def test_an_edge_is_known_by_key_and_secret_only(path: Path) -> None:
     for key in ("", "nobody"):
         with pytest.raises(NotAdmitted, match=f"no edge has the key '{key}'.*edges add"):
             edges.admit(key, secret)
+
+
+def test_an_edge_that_was_removed_for_good_is_another_one_when_its_name_comes_again(
+    path: Path,
+) -> None:
+    edge, _ = add_edge(path, "one")
+    remove_edge(path, "one", for_good=True)
+    assert not may_return(path, "one")
+    again, _ = add_edge(path, "one")
+    assert (again.name, again.id != edge.id) == ("one", True)
 
 
 def test_an_edge_added_later_is_known_at_once(path: Path) -> None:
@@ -56,8 +73,12 @@ def test_an_edge_that_was_removed_is_told_so_and_its_name_is_free_again(path: Pa
     assert edges.all() == []
     with pytest.raises(NotAdmitted, match="edge 'one' was removed"):
         edges.admit(edge.key, secret)
+    assert may_return(path, "one")
     again, its_secret = add_edge(path, "one")
     assert again.key != edge.key
+    assert again.id == edge.id, "what is assigned to it is so again"
+    assert not may_return(path, "one")
+    assert edges.admit(again.key, its_secret) == again
     assert edges.admit(again.key, its_secret) == again
     with pytest.raises(NotAdmitted, match="edge 'one' was removed"):
         edges.admit(edge.key, secret)

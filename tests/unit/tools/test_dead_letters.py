@@ -1,6 +1,7 @@
 """Dead letters are replayed: what the log, and the intake behind it, get of them."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +19,8 @@ from edgeferry.log.codec import (
 )
 from edgeferry.streams.processor import Outputs, TopicPartition
 from edgeferry.sync.intake import Intake
-from edgeferry.tools.dead_letters import Address, Replay, _fields, replay_letters
+from edgeferry.tools.dead_letters import _fields
+from edgeferry.tools.replay import Address, Replay, Replayed, replay_all, replay_letters
 from tests.unit.sync.fakes import MemoryLog, MemoryPositions, MemoryReader, MemoryWriter
 
 TELEMETRY = "TIMESERIES_UPDATED"
@@ -198,3 +200,34 @@ def test_a_bad_payload_is_shown_as_it_came_with_what_to_do() -> None:
 async def test_a_rule_node_may_be_called_gateway(world: World) -> None:
     address = world.bury(letter_of(EVENT._replace(value=b"v"), node="gateway"))
     assert (await world.replay(address)).replayed == [(address, RECEIVED)]
+
+
+@pytest.mark.asyncio
+async def test_all_that_are_open_are_replayed_and_marked_once(world: World, tmp_path: Path) -> None:
+    good = letter_of(EVENT._replace(value=event(TELEMETRY, 7)))
+    payload = good._replace(topic="v1/devices/me/telemetry", partition=-1, node="gateway")
+    homeless = good._replace(topic="cloud.cloud_root.old")
+    addresses = [world.bury(letter) for letter in (good, payload, homeless, good)]
+    world.log.add(Outgoing(LETTERS, b"k", b"no letter"))
+    ends = await world.reader.ends(LETTERS)
+
+    async def all_open() -> Replay:
+        marks = Replayed(tmp_path, LETTERS, "id")
+        return await replay_all(
+            reader=world.reader,
+            writer=MemoryWriter(world.log),
+            topic=LETTERS,
+            wanted=lambda address, letter: marks.at_ms(address) is None,
+            existing={RECEIVED},
+            keep=lambda done: marks.keep(done, 5, ends),
+        )
+
+    done = await all_open()
+    assert done.replayed == [(addresses[0], RECEIVED), (addresses[3], RECEIVED)]
+    assert done.payloads == [addresses[1]]
+    assert [line.split(": ")[0] for line in done.refused] == ["0:2", "0:4"]
+    assert Replayed(tmp_path, LETTERS, "id").at_ms(addresses[3]) == 5
+    assert (await all_open()).replayed == []
+    later = world.bury(good)
+    assert (await all_open()).replayed == [(later, RECEIVED)]
+    assert Replayed(tmp_path, LETTERS, "another").at_ms(addresses[3]) is None
