@@ -4,6 +4,7 @@ import asyncio
 import errno
 import functools
 import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +12,12 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
-from edgeferry.core.errors import Stop
+from edgeferry.core.errors import InvalidSettings, Stop
 from edgeferry.runtime.background import BackgroundTask
 from edgeferry.runtime.connection_bound import Bounds, ConnectionBound
 from edgeferry.runtime.http_bounds import BoundedBodies, BoundedProtocol
 from edgeferry.runtime.service import Health
-from edgeferry.runtime.settings import ListenSettings
+from edgeferry.runtime.settings import HttpTlsSettings, ListenSettings
 
 _KEEP_ALIVE_SECONDS = 75
 _BACKLOG = 1024
@@ -38,8 +39,8 @@ class HttpLimits:
 class HttpServer:
     """Serves ``app`` on ``listen`` (``runtime.service.Service``).
 
-    option: the setting's name, for the error when the port is taken. turned_away: called for
-    each connection that was closed because there were too many."""
+    option: the setting's name, for the error when the port is taken. tls: speak TLS, and nothing
+    else. turned_away: called for each connection that was closed because there were too many."""
 
     def __init__(
         self,
@@ -47,11 +48,13 @@ class HttpServer:
         listen: ListenSettings,
         *,
         option: str = "http",
+        tls: ssl.SSLContext | None = None,
         limits: HttpLimits | None = None,
         turned_away: Callable[[], None] = lambda: None,
     ) -> None:
         self._listen = listen
         self._option = option
+        self._tls = tls
         self._limits = limits or HttpLimits()
         self._turned_away = turned_away
         self._app = BoundedBodies(app, self._limits.body_bytes)
@@ -62,7 +65,7 @@ class HttpServer:
 
     @property
     def name(self) -> str:
-        return "http"
+        return self._option
 
     async def start(self) -> None:
         """Raises CannotListen."""
@@ -83,7 +86,7 @@ class HttpServer:
             )
         )
         self.address = listener.getsockname()[:2]
-        await server.open(listener)
+        await server.open(listener, self._tls)
         self._loop_task.start(server.main_loop())
 
     def _protocol(self) -> Any:
@@ -108,6 +111,23 @@ class HttpServer:
     def health(self) -> Health:
         crashed = self._loop_task.crashed
         return Health(not crashed, self._server is not None and not crashed, crashed)
+
+
+def secure_context(tls: HttpTlsSettings) -> ssl.SSLContext | None:
+    """None where no certificate is given. Raises InvalidSettings."""
+    if tls.cert is None and tls.key is None:
+        return None
+    if tls.cert is None or tls.key is None:
+        raise InvalidSettings("http.tls.cert and http.tls.key go together: set both, or none")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(tls.cert, tls.key)
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidSettings(
+            f"HTTP over TLS: certificate {tls.cert} with key {tls.key} cannot be used: {error}. "
+            "Set http.tls.cert and http.tls.key to PEM files that belong together"
+        ) from error
+    return context
 
 
 def bind(listen: ListenSettings, option: str) -> socket.socket:
@@ -144,9 +164,10 @@ def _why(error: OSError, host: str, port: int, option: str) -> str:
 class _Server(uvicorn.Server):
     """uvicorn's server without its signals, its own loop and its exits."""
 
-    async def open(self, listener: socket.socket) -> None:
+    async def open(self, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
         if not self.config.loaded:
             self.config.load()
+        self.config.ssl = tls
         self.lifespan = self.config.lifespan_class(self.config)
         await self.on_tick(0)
         await self.startup(sockets=[listener])

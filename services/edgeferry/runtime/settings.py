@@ -103,6 +103,21 @@ class ListenSettings(_Section):
     port: int = Field(0, ge=0, le=65535, description="0 takes a free one")
 
 
+class HttpTlsSettings(_Section):
+    """HTTP over TLS, beside the plain listener; on where a certificate is given."""
+
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
+    port: int = Field(8443, ge=0, le=65535, description="0 takes a free one")
+    cert: Path | None = Field(None, description="certificate chain (PEM)")
+    key: Path | None = Field(None, description="private key of the certificate (PEM)")
+
+
+class HttpSettings(ListenSettings):
+    """REST, probes, and devices that speak HTTP."""
+
+    tls: HttpTlsSettings = HttpTlsSettings()
+
+
 class MqttTlsSettings(_Section):
     """MQTT over TLS, beside the plain listener; on where a certificate is given."""
 
@@ -270,7 +285,7 @@ class Settings(_Section):
     root_chain: str = Field("", description="name or file of the root chain; default by role")
     log: LogSettings = LogSettings()
     store: StoreSettings = StoreSettings()
-    http: ListenSettings = ListenSettings(port=8080)
+    http: HttpSettings = HttpSettings(port=8080)
     mqtt: MqttSettings = MqttSettings(port=1883)
     sync: SyncSettings = SyncSettings()
     limits: LimitSettings = LimitSettings()

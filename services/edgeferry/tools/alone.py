@@ -11,7 +11,13 @@ from typing import Any, TypeVar
 import click
 
 from edgeferry.core.errors import InvalidSettings
-from edgeferry.runtime.settings import ListenSettings, MqttSettings, Settings, load_settings
+from edgeferry.runtime.settings import (
+    HttpSettings,
+    ListenSettings,
+    MqttSettings,
+    Settings,
+    load_settings,
+)
 from edgeferry.tools.chain_change import RootChain
 from edgeferry.tools.data_folder import (
     DEFAULT_PORTS,
@@ -136,7 +142,7 @@ class AloneSite:
             data=self.folder,
             log=log_settings(shape, {}),
             store=store_settings(shape, {}, role),
-            http=ListenSettings(port=DEFAULT_PORTS[f"{role}-http"]),
+            http=HttpSettings(port=DEFAULT_PORTS[f"{role}-http"]),
             mqtt=MqttSettings(port=DEFAULT_PORTS[f"{role}-mqtt"]),
             devices_file=self.folder / "devices.json",
         )
@@ -148,9 +154,10 @@ class AloneSite:
             }
         )
 
-    def listening(self, before: L, port: int | None) -> L:
-        """port: as asked for; a free one for 0, which is then kept. Raises PortTaken."""
-        host = self.options.host or before.host
+    def listening(self, before: L, port: int | None, host: str | None = None) -> L:
+        """port: as asked for; a free one for 0, which is then kept. host: as asked for of this
+        one alone. Raises PortTaken."""
+        host = host or self.options.host or before.host
         if port == 0:
             port = any_free_port(host, self._taken)
             self._taken.add(port)

@@ -30,6 +30,11 @@ from edgeferry.tools.ready import Ready
     f"[default: as before, or {DEFAULT_PORTS['sync']}]",
 )
 @click.option(
+    "--sync-host",
+    help="Address to listen on for Edges alone, by TLS; REST and devices stay on --host.  "
+    "[default: as before, or --host]",
+)
+@click.option(
     "--address",
     metavar="HOST[:PORT]",
     help="How Edges dial this Cloud; its certificate is made for that host.  "
@@ -48,6 +53,7 @@ from edgeferry.tools.ready import Ready
 @json_option
 def cloud(
     sync_port: int | None,
+    sync_host: str | None,
     address: str | None,
     cert: Path | None,
     key: Path | None,
@@ -62,7 +68,7 @@ def cloud(
     with told_errors(), held(options.data.resolve() / "cloud"):
         site = AloneSite("cloud", options)
         settings = site.settings()
-        sync = _sync(site, settings.sync, sync_port, address)
+        sync = _sync(site, settings.sync, (sync_host, sync_port), address)
         sync = sync.model_copy(update=_certificate(site, sync, cert, key))
         settings = settings.model_copy(update={"sync": sync})
         site.check(settings, {"http": settings.http, "mqtt": settings.mqtt, "sync": sync.listen})
@@ -71,12 +77,17 @@ def cloud(
 
 
 def _sync(
-    site: AloneSite, kept: SyncSettings, port: int | None, address: str | None
+    site: AloneSite,
+    kept: SyncSettings,
+    asked: tuple[str | None, int | None],
+    address: str | None,
 ) -> SyncSettings:
-    listen = site.listening(kept.listen, port)
+    """asked: host and port to listen on."""
+    host, port = asked
+    listen = site.listening(kept.listen, port, host)
     if address is not None:
-        host, dialled_port = split_address(address, listen.port)
-        address = f"[{host}]:{dialled_port}" if ":" in host else f"{host}:{dialled_port}"
+        name, dialled_port = split_address(address, listen.port)
+        address = f"[{name}]:{dialled_port}" if ":" in name else f"{name}:{dialled_port}"
     return kept.model_copy(
         update={
             "listen": listen,

@@ -28,10 +28,10 @@ from edgeferry.gateway.stored import StoredDevices
 from edgeferry.gateway.stored_states import StoredStates
 from edgeferry.runtime.connection_bound import Bounds
 from edgeferry.runtime.file_limit import connections_allowed
-from edgeferry.runtime.http import HttpLimits, HttpServer
+from edgeferry.runtime.http import HttpLimits, HttpServer, secure_context
 from edgeferry.runtime.probes import Probes, process_app
 from edgeferry.runtime.service import Service
-from edgeferry.runtime.settings import MqttTlsSettings, Settings
+from edgeferry.runtime.settings import ListenSettings, MqttTlsSettings, Settings
 from edgeferry.tools.carry_over import CarryOver
 from edgeferry.tools.listed_edges import ListedEdges
 from edgeferry.tools.site_outbox import disk_watch
@@ -71,10 +71,16 @@ def front(shared: Shared, wanted: Wanted, shown: Sequence[BaseRoute] = ()) -> li
     )
     app = process_app(probes, device_routes=[*shown, *routes], rest=rest)
     limits = HttpLimits(connections=min(_HTTP_CONNECTIONS, connections_allowed() // 4))
-    server = HttpServer(
-        app, settings.http, limits=limits, turned_away=shared.metrics.http_turned_away
-    )
-    return [*front, server]
+    turned_away = shared.metrics.http_turned_away
+    servers = [HttpServer(app, settings.http, limits=limits, turned_away=turned_away)]
+    tls, secret = settings.http.tls, secure_context(settings.http.tls)
+    if secret is not None:
+        listen = ListenSettings(host=tls.host, port=tls.port)
+        secure = HttpServer(
+            app, listen, option="http.tls", tls=secret, limits=limits, turned_away=turned_away
+        )
+        servers.insert(0, secure)
+    return [*front, *servers]
 
 
 def _mqtt_connections(settings: Settings) -> int:

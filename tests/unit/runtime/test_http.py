@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -12,9 +14,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from edgeferry.core.clock import SystemClock
+from edgeferry.core.errors import InvalidSettings
 from edgeferry.runtime import http_bounds
-from edgeferry.runtime.http import CannotListen, HttpLimits, HttpServer
-from edgeferry.runtime.settings import ListenSettings
+from edgeferry.runtime.http import CannotListen, HttpLimits, HttpServer, secure_context
+from edgeferry.runtime.settings import HttpTlsSettings, ListenSettings
+from edgeferry.runtime.tls import ensure_dev_authority
 
 DEADLINE_SECONDS = 20.0
 
@@ -304,3 +309,32 @@ async def test_requests_under_way_make_room_for_nobody() -> None:
         assert [(await answer).text for answer in asked] == ["done", "done"]
         async with client(server) as other:
             assert (await other.post("/echo", content=b"x")).text == "x"
+
+
+@pytest.mark.asyncio
+async def test_beside_the_plain_one_it_speaks_tls(tmp_path: Path) -> None:
+    made = ensure_dev_authority(tmp_path, SystemClock())
+    tls = HttpTlsSettings(cert=made.cert, key=made.key)
+    context = secure_context(tls)
+    assert context is not None
+    server = HttpServer(App().asgi, ListenSettings(port=0), option="http.tls", tls=context)
+    await server.start()
+    try:
+        host, port = server.address
+        trusted = ssl.create_default_context(cafile=made.ca)
+        async with httpx.AsyncClient(base_url=f"https://{host}:{port}", verify=trusted) as client:
+            assert (await client.post("/echo", content=b"a" * 100_000)).content == b"a" * 100_000
+        async with httpx.AsyncClient(base_url=f"http://{host}:{port}") as plain:
+            with pytest.raises(httpx.HTTPError):
+                await plain.get("/echo")
+    finally:
+        await server.stop()
+
+
+def test_a_certificate_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    assert secure_context(HttpTlsSettings()) is None
+    nothing = tmp_path / "none.pem"
+    with pytest.raises(InvalidSettings, match="go together"):
+        secure_context(HttpTlsSettings(cert=nothing))
+    with pytest.raises(InvalidSettings, match=r"cannot be used.*http\.tls\.key"):
+        secure_context(HttpTlsSettings(cert=nothing, key=nothing))

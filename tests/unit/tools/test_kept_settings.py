@@ -141,3 +141,11 @@ def test_up_makes_nothing_when_its_servers_do_not_answer(tmp_path: Path) -> None
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: Kafka at 127.0.0.1:3 does not answer: start it")
     assert {path.name for path in data.iterdir()} == {"lock"}
+
+
+def test_an_address_may_be_of_one_port_alone(tmp_path: Path) -> None:
+    site = alone(tmp_path)
+    before = site.settings()
+    opened = site.listening(before.sync.listen, None, "0.0.0.0")
+    assert (opened.host, opened.port) == ("0.0.0.0", before.sync.listen.port)
+    assert (before.http.host, before.mqtt.host) == ("127.0.0.1", "127.0.0.1")
