@@ -9,7 +9,8 @@ from edgeferry.core.changes import RpcStatus
 
 class Entity(NamedTuple):
     """What is known of an entity. ``additional_info``: JSON text of an object. Version 0: a
-    shell, made for data that came before its entity. ``event_id``: of the last change."""
+    shell, made for data that came before its entity. ``event_id``: of the change that made it
+    what it is. ``decisions``: what was decided lately, as the owner of changes writes it."""
 
     entity_type: str
     entity_id: str
@@ -23,6 +24,7 @@ class Entity(NamedTuple):
     additional_info: str = "{}"
     event_id: str = ""
     deleted: bool = False
+    decisions: str = ""
 
 
 class Credentials(NamedTuple):

@@ -74,7 +74,8 @@ class CassandraEntities:
         """And its timestamp."""
         for *cells, written in await self._session.rows(self._find, key):
             if written is not None:
-                return Entity(*cells), written
+                entity = Entity(*cells)
+                return entity._replace(decisions=entity.decisions or ""), written
         return None
 
     async def save_entities(self, entities: Sequence[Entity]) -> None:

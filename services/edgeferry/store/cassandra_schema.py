@@ -29,6 +29,7 @@ TABLES = (
 ADDED_COLUMNS = {
     ("ts_kv_latest_cf", "deletes"): "text",
     ("attributes_kv_cf", "decisions"): "text",
+    ("entity_cf", "decisions"): "text",
 }
 """Columns that tables made by earlier versions, or by ThingsBoard, do not have."""
 

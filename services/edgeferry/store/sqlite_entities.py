@@ -11,17 +11,17 @@ from edgeferry.store.sqlite_writer import Cell, Execute, SqliteWriter
 from edgeferry.store.values import check_row, is_storable, key_bytes, token_of
 
 _ENTITY = """entity_type, entity_id, tenant_id, name, profile, created_time, version, origin, label,
-    additional_info, event_id, deleted"""
+    additional_info, event_id, deleted, decisions"""
 _SHOWN = f"json_array({_ENTITY})"
 
 # The conditions: nothing gives way to a smaller (version, origin).
 _SAVE = f"""
-INSERT INTO known_entities ({_ENTITY}, folded) VALUES ({", ".join("?" * 13)})
+INSERT INTO known_entities ({_ENTITY}, folded) VALUES ({", ".join("?" * 14)})
 ON CONFLICT (entity_type, entity_id) DO UPDATE SET tenant_id = excluded.tenant_id,
     name = excluded.name, profile = excluded.profile, created_time = excluded.created_time,
     version = excluded.version, origin = excluded.origin, label = excluded.label,
     additional_info = excluded.additional_info, event_id = excluded.event_id,
-    deleted = excluded.deleted, folded = excluded.folded
+    deleted = excluded.deleted, decisions = excluded.decisions, folded = excluded.folded
 WHERE (excluded.version, excluded.origin) >= (known_entities.version, known_entities.origin)
 """
 _SAVE_CREDENTIALS = """

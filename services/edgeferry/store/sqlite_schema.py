@@ -1,6 +1,6 @@
 """The tables of the SQLite store, format by format."""
 
-FORMAT = 5
+FORMAT = 6
 """Raise it with every change of the tables, and add the way there to ``MIGRATIONS``."""
 
 _TELEMETRY = """
@@ -95,6 +95,11 @@ CREATE TABLE assignments (
 CREATE INDEX assignments_by_edge ON assignments (edge_id, entity_type);
 """
 
+# What the owner of changes decided lately.
+_ENTITY_DECISIONS = """
+ALTER TABLE known_entities ADD COLUMN decisions TEXT NOT NULL DEFAULT '';
+"""
+
 # Commands for devices.
 _RPCS = """
 CREATE TABLE rpcs (
@@ -124,7 +129,7 @@ WHERE status IN ('QUEUED', 'SENT', 'DELIVERED') AND json_valid(request)
 SCHEMA = "".join(
     (
         *(_TELEMETRY, _DELETES, _ATTRIBUTES, _POSITIONS, _EDGE_EVENTS, _KNOWN_ENTITIES),
-        *(_RPCS, _RPC_ENDS),
+        *(_ENTITY_DECISIONS, _RPCS, _RPC_ENDS),
     )
 )
 
@@ -133,5 +138,6 @@ MIGRATIONS = {
     2: _EDGE_EVENTS,
     3: _KNOWN_ENTITIES + _RPCS,
     4: _RPC_ENDS + _OPEN_RPCS,
+    5: _ENTITY_DECISIONS,
 }
 """Format -> what makes the next one of it."""

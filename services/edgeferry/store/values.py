@@ -160,7 +160,7 @@ def check_news(answer: str, event_id: str, now_ms: int) -> None:
 
 
 _KEYS = ("entity_type", "entity_id", "rpc_id", "device_id")
-_LONG_TEXTS = ("additional_info", "body", "request", "answer")
+_LONG_TEXTS = ("additional_info", "body", "decisions", "request", "answer")
 
 
 def is_storable(text: str) -> bool:

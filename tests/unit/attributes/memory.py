@@ -117,13 +117,17 @@ class MemoryEntities:
 
     async def save_entities(self, entities: Sequence[Entity]) -> None:
         for one in entities:
-            self.known[one.entity_type, one.entity_id] = one
+            stands = self.known.get((one.entity_type, one.entity_id), one)
+            if (one.version, one.origin) >= (stands.version, stands.origin):
+                self.known[one.entity_type, one.entity_id] = one
 
     async def credentials(self, key: EntityKey) -> Credentials | None:
         return self.kept.get(key)
 
     async def save_credentials(self, credentials: Credentials) -> None:
-        self.kept[credentials.entity_type, credentials.entity_id] = credentials
+        stands = self.kept.get((credentials.entity_type, credentials.entity_id), credentials)
+        if (credentials.version, credentials.origin) >= (stands.version, stands.origin):
+            self.kept[credentials.entity_type, credentials.entity_id] = credentials
 
     async def edges_of(self, keys: Sequence[EntityKey]) -> Mapping[EntityKey, Sequence[str]]:
         return {key: sorted(self.edges[key]) for key in keys if self.edges.get(key)}

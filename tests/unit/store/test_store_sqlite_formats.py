@@ -141,7 +141,10 @@ async def test_open_commands_of_an_older_file_have_an_end(tmp_path: Path) -> Non
         await store.rpcs.create(one)
     await store.stop()
     with closing(sqlite3.connect(tmp_path / "store.db")) as file:
-        file.executescript("DROP TABLE rpc_ends; PRAGMA user_version = 4;")
+        file.executescript(
+            "DROP TABLE rpc_ends; ALTER TABLE known_entities DROP COLUMN decisions;"
+            "PRAGMA user_version = 4;"
+        )
     store = store_in(tmp_path)
     await store.start()
     assert await store.rpcs.due(5, 9) == made[:1]
