@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -18,6 +18,9 @@ from edgeferry.sync.lanes import DOWN
 from edgeferry.sync.send_log import OutboxTopics
 
 _EXPIRE_SECONDS = 600.0
+_NEWEST = 2_000
+"""More than a hop repeats after a kill."""
+_READ_BYTES = 1_000_000
 
 log = logging.getLogger(__name__)
 
@@ -53,9 +56,26 @@ class QueueNews:
                 del self._waiting[place]
 
 
+class _Newest:
+    """The uids of a lane's newest events: one that comes again was made again, by one who was
+    killed after it had left (on Kafka a hop is repeated then)."""
+
+    def __init__(self, uids: Iterable[str]) -> None:
+        self._uids: dict[str, None] = dict.fromkeys(uids)
+
+    def __contains__(self, uid: str) -> bool:
+        return uid in self._uids
+
+    def add(self, uid: str) -> None:
+        self._uids[uid] = None
+        if len(self._uids) > _NEWEST:
+            del self._uids[next(iter(self._uids))]
+
+
 class EdgeQueue:
-    """A ``streams.processor.Processor`` over the topics of both lanes. Nothing leaves it:
-    the queue knows by source and offset what it has, so a repeated batch adds nothing."""
+    """A ``streams.processor.Processor`` over the topics of both lanes. Nothing leaves it: the
+    queue knows by source and offset what it has, so a repeated batch adds nothing; and by its
+    id an event that stands in the log twice."""
 
     def __init__(
         self,
@@ -76,6 +96,7 @@ class EdgeQueue:
         self._lanes = {site_topic(site, lane): lane for lane in DOWN}
         self._ids: dict[str, str] = {}
         self._expired_at: float | None = None
+        self._newest: dict[tuple[str, str], _Newest] = {}
 
     @property
     def name(self) -> str:
@@ -101,9 +122,32 @@ class EdgeQueue:
                 rows.append(await self._row(record))
             except Never as error:
                 outputs.dead.append(Dead(record, error))
+        rows = await self._new(rows)
         await self._store.append(rows)
+        for row in rows:
+            (await self._newest_of(row)).add(row.uid)
         for edge_id, lane in {(row.edge_id, row.lane) for row in rows}:
             self._news.tell(edge_id, lane)
+
+    async def _new(self, rows: Sequence[EdgeEventRow]) -> list[EdgeEventRow]:
+        """Of two with one uid the first."""
+        found: dict[tuple[str, str, str], EdgeEventRow] = {}
+        for row in rows:
+            if row.uid not in await self._newest_of(row):
+                found.setdefault((row.edge_id, row.lane, row.uid), row)
+        return list(found.values())
+
+    async def _newest_of(self, row: EdgeEventRow) -> _Newest:
+        """Raises StoreUnavailable."""
+        place = (row.edge_id, row.lane)
+        if place not in self._newest:
+            start, end = await self._store.ends(*place)
+            seq, uids = max(start, end - _NEWEST), list[str]()
+            while seq < end and (some := await self._store.read(*place, seq, _READ_BYTES)):
+                uids += [event.uid for event in some]
+                seq = some[-1].seq + 1
+            self._newest[place] = _Newest(uids)
+        return self._newest[place]
 
     async def _row(self, record: Record) -> EdgeEventRow:
         told = decode_edge_event(record.value)
@@ -144,3 +188,4 @@ class EdgeQueue:
 
     async def assigned(self, committed: Mapping[TopicPartition, int]) -> None:
         self._ids.clear()
+        self._newest.clear()

@@ -81,7 +81,7 @@ class Queue:
 @pytest.mark.asyncio
 async def test_equal_events_are_not_merged_and_a_repeated_batch_adds_nothing(store: Store) -> None:
     queue = Queue(store)
-    records = queue.publish(OTHER_EDGE, 7, 7, 7)
+    records = queue.publish(OTHER_EDGE, 7, 8, 9)  # equal but for their ids
     await queue.take(records)
     await queue.take(records)
     held = await queue.lane(OTHER_EDGE).read(0, 100_000, 0)
@@ -89,6 +89,18 @@ async def test_equal_events_are_not_merged_and_a_repeated_batch_adds_nothing(sto
     assert [record.value for record in held] == [record.value for record in records]
     assert held[0].headers == [("traceparent", b"00-abc"), ("origin", b"edge:x")]
     assert held[0].key == b"d"
+
+
+@pytest.mark.asyncio
+async def test_an_event_that_stands_in_the_log_twice_is_queued_once(store: Store) -> None:
+    queue = Queue(store)
+    await queue.take(queue.publish(OTHER_EDGE, 1, 2, 1))
+    await queue.take(queue.publish(OTHER_EDGE, 2, 3))
+    later = queue.publish(OTHER_EDGE, 3, 1, 4)
+    await Queue(store).take(later)  # in a new process
+    held = await queue.lane(OTHER_EDGE).read(0, 100_000, 0)
+    ids = [decode_edge_event(record.value).event.id for record in held]
+    assert ids == ["e-1", "e-2", "e-3", "e-4"]
 
 
 @pytest.mark.asyncio
