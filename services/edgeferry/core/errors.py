@@ -70,7 +70,13 @@ class UnknownSchema(Undecodable):
 
 
 class RecordTooLarge(Never):
-    """The record is above the log's limit and can never be appended."""
+    """The record is above the log's limit and can never be appended. ``topic`` and ``size``
+    (key, value, headers): of that record, where the log has said which; else empty and 0."""
+
+    def __init__(self, reason: str, topic: str = "", size: int = 0) -> None:
+        super().__init__(reason)
+        self.topic = topic
+        self.size = size
 
 
 class InvalidPayload(Never):

@@ -26,9 +26,16 @@ from edgeferry.core.clock import Clock
 from edgeferry.core.errors import LogUnavailable, RecordTooLarge
 from edgeferry.core.record import Outgoing
 from edgeferry.log.keys import KeyHashes
-from edgeferry.log.limits import MAX_RECORD_BYTES, is_dead_letters, too_large
+from edgeferry.log.limits import (
+    MAX_RECORD_BYTES,
+    is_dead_letters,
+    refused_by_broker,
+    too_large,
+    whole_size,
+)
 
 _BATCH_BYTES = 1_000_000
+_LEAST_BATCH_BYTES = 16_384
 _GROUP_BYTES = 8_000_000
 _RECORD_OVERHEAD = 64
 _RETRY_SECONDS = 0.5
@@ -60,6 +67,7 @@ class KafkaWriter:
         self._bootstrap = bootstrap
         self._clock = clock
         self._max_record_bytes = max_record_bytes
+        self._batch_bytes = _BATCH_BYTES
         self._hash = KeyHashes()
         self._producer: aiokafka.AIOKafkaProducer | None = None
         self._partitions: dict[str, int] = {}
@@ -99,7 +107,7 @@ class KafkaWriter:
             size = len(record.value)
             total += size
             if size > limit and not is_dead_letters(record.topic):
-                raise too_large(record.topic, size, limit)
+                raise too_large(record, size, limit)
         if self._closing:
             raise LogUnavailable("the log is closing")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -118,17 +126,20 @@ class KafkaWriter:
 
     async def _settle(self, group: Sequence[_Append]) -> None:
         try:
-            await self._send([record for entry in group for record in entry.records])
+            if len(group) > 1:
+                await self._send([record for entry in group for record in entry.records])
+            else:
+                await self._send_apart(group[0].records)
         except (MessageSizeTooLargeError, _UnknownTopic) as error:
             if isinstance(error, MessageSizeTooLargeError):
                 await self._drop_producer()  # the refused batch left a hole in its sequence
             if len(group) > 1:  # one of them is to blame: each for itself
                 for entry in group:
                     await self._settle([entry])
-            elif isinstance(error, MessageSizeTooLargeError):
-                _resolve(group, RecordTooLarge(str(error)))
             else:
                 _resolve(group, LogUnavailable(f"Kafka at {self._bootstrap}: {error}"))
+        except RecordTooLarge as error:
+            _resolve(group, error)
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning("appending to Kafka at %s failed: %r", self._bootstrap, error)
             _resolve(group, LogUnavailable(f"Kafka at {self._bootstrap}: {error!r}"))
@@ -140,6 +151,23 @@ class KafkaWriter:
             _resolve(group, error)
         else:
             _resolve(group, None)
+
+    async def _send_apart(self, records: Sequence[Outgoing]) -> None:
+        """In parts where the topic's limit is below our batches; in order.
+
+        Raises RecordTooLarge for the first record that is refused alone; those before it
+        are appended, those after it may be."""
+        try:
+            await self._send(records)
+        except MessageSizeTooLargeError as error:
+            await self._drop_producer()  # the refused batch left a hole in its sequence
+            if len(records) == 1:
+                raise refused_by_broker(records[0]) from error
+            middle = len(records) // 2
+            await self._send_apart(records[:middle])
+            await self._send_apart(records[middle:])
+            refused = sum(map(whole_size, records))
+            self._batch_bytes = max(_LEAST_BATCH_BYTES, min(self._batch_bytes, refused // 2))
 
     async def _send(self, records: Sequence[Outgoing]) -> None:
         producer = await self._connected()
@@ -178,7 +206,8 @@ class KafkaWriter:
         results = await asyncio.gather(*sent, return_exceptions=True)
         failed += [result for result in results if isinstance(result, BaseException)]
         if failed:
-            raise failed[0]
+            refused = (one for one in failed if isinstance(one, MessageSizeTooLargeError))
+            raise next(refused, failed[0])
 
     async def _count_partitions(self, producer: aiokafka.AIOKafkaProducer, topic: str) -> int:
         # not producer.partitions_for(): it waits half a minute for a topic that is not there,
@@ -202,7 +231,7 @@ class KafkaWriter:
                 acks="all",
                 enable_idempotence=True,
                 linger_ms=0,
-                max_batch_size=_BATCH_BYTES,
+                max_batch_size=self._batch_bytes,
                 max_request_size=_BATCH_BYTES + _RECORD_OVERHEAD,
                 request_timeout_ms=_REQUEST_TIMEOUT_MS,
             )

@@ -35,12 +35,13 @@ class Preparation:
         encode, limit = self._encode, self.max_record_bytes
         rows: dict[At, list[Row]] = {}
         total = 0
-        for topic, key, value, headers in records:
+        for record in records:
+            topic, key, value, headers = record
             encoded = encode(headers)
             size = len(value)
             whole = size + len(encoded) + (0 if key is None else len(key))
             if size > limit or whole > MAX_WHOLE_BYTES:
-                _check_size(topic, size, whole, limit)
+                _check_size(record, whole, limit)
             at = (topic, self._partition(topic, key, topics))
             of_partition = rows.get(at)
             if of_partition is None:
@@ -59,11 +60,11 @@ class Preparation:
         return (next(self._turns) if key is None else self._hash(key)) % count
 
 
-def _check_size(topic: str, size: int, whole: int, limit: int) -> None:
+def _check_size(record: Outgoing, whole: int, limit: int) -> None:
     """Raises RecordTooLarge."""
-    letters = is_dead_letters(topic)
-    if size > limit and not letters:
-        raise too_large(topic, size, limit)
+    letters = is_dead_letters(record.topic)
+    if len(record.value) > limit and not letters:
+        raise too_large(record, len(record.value), limit)
     most = MAX_DEAD_LETTER_BYTES if letters else MAX_WHOLE_BYTES
     if whole > most:
-        raise too_large(topic, whole, most)
+        raise too_large(record, whole, most)

@@ -148,6 +148,12 @@ class RuleNodeProcessor:
         else:
             await self._batch(records, outputs)
 
+    def fail(self, record: Record, error: Exception, outputs: Outputs) -> None:
+        """See ``MakesFailures``: the log has refused what the message led to."""
+        message = _decoded(record, outputs)
+        if message is not None:
+            self._leave(record, message, [failure(message, str(error))], outputs)
+
     def _switch(
         self, records: Sequence[Record], outputs: Outputs, by_type: Callable[[str], str]
     ) -> None:

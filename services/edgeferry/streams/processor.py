@@ -1,7 +1,7 @@
 """What runs on the runner: a processor reads topics and says what should leave it."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from edgeferry.core.record import Outgoing, Record
 
@@ -65,4 +65,13 @@ class Processor(Protocol):
     async def assigned(self, committed: Mapping[TopicPartition, int]) -> None:
         """Partitions were (re)assigned, all of them given with the offset that reading
         starts from; comes before the first record. Forget everything held in memory."""
+        ...
+
+
+@runtime_checkable
+class MakesFailures(Protocol):
+    """A processor whose records have a way to go when what they lead to cannot be kept."""
+
+    def fail(self, record: Record, error: Exception, outputs: Outputs) -> None:
+        """Leave what follows from that, which is repeatable, too."""
         ...

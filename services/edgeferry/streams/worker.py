@@ -13,11 +13,11 @@ from edgeferry.core.dead_letter import DeadLetter
 from edgeferry.core.errors import Later, Never, RecordTooLarge, Refused, Stop
 from edgeferry.core.record import LogWriter, Outgoing, Record, TransactionalWriter
 from edgeferry.log.codec import encode_dead_letter
-from edgeferry.log.limits import is_dead_letters, too_large
 from edgeferry.log.topics import site_topic
 from edgeferry.streams.brake import Brake
 from edgeferry.streams.delivery import Batch
-from edgeferry.streams.processor import Dead, Outputs, Processor, TopicPartition
+from edgeferry.streams.processor import Dead, MakesFailures, Outputs, Processor, TopicPartition
+from edgeferry.streams.refusals import Refusals
 
 BACKOFF_FIRST_SECONDS = 0.1
 BACKOFF_MAX_SECONDS = 5.0
@@ -71,6 +71,7 @@ class Worker:
         self._environment = environment
         self._metrics = metrics
         self._brake = Brake()
+        self._refusals = Refusals(processor.name, environment.clock, environment.writer)
         self._dead_topic = site_topic(environment.site, "dead-letters")
         self.retrying: str = ""
         self.processing_since: float | None = None
@@ -94,9 +95,7 @@ class Worker:
         try:
             if batch.assigned is not None:
                 await self._assigned(batch, batch.assigned)
-            outputs, attempts = await self._attempt(batch)
-            letters = [self._letter(dead, first_try_ms, attempts) for dead in outputs.dead]
-            await self._append(batch, outputs.records + letters)
+            outputs = await self._done(batch, first_try_ms)
         except Abandoned:
             return
         finally:
@@ -119,6 +118,19 @@ class Worker:
                 f"dead letters, the last one for: {outputs.dead[-1].error}. Mend the cause, "
                 f"restart, then look at `edgeferry dead-letters list` and replay them"
             )
+
+    async def _done(self, batch: Batch, first_try_ms: int) -> Outputs:
+        """What the batch led to, once it is durable. What the log refuses of it is the failure
+        of the message that made it, and all is done again without. Raises Abandoned, Stop."""
+        while True:
+            outputs, attempts = await self._attempt(batch)
+            letters = [self._letter(dead, first_try_ms, attempts) for dead in outputs.dead]
+            try:
+                await self._append(batch, outputs.records + letters)
+            except RecordTooLarge as error:
+                self._refusals.note(error)
+            else:
+                return outputs
 
     async def _repeat(self, batch: Batch, step: Callable[[], Awaitable[T]]) -> T:
         """The step's result once it no longer raises Later. Raises Abandoned."""
@@ -160,14 +172,12 @@ class Worker:
         attempt = Outputs()
         try:
             await self._processor.process(records, attempt)
-            self._check_sizes(attempt.records)
+            self._refusals.check(attempt.records)
         except (Later, Stop):
             raise
         except Exception as error:
             if len(records) == 1:
-                if not isinstance(error, Never):
-                    log.exception("%s: a record raised", self._processor.name)
-                outputs.dead.append(Dead(records[0], error))
+                self._fail(records[0], error, outputs)
                 return
             middle = len(records) // 2
             await self._process(records[:middle], outputs)
@@ -176,12 +186,22 @@ class Worker:
             outputs.records += attempt.records
             outputs.dead += attempt.dead
 
-    def _check_sizes(self, records: Sequence[Outgoing]) -> None:
-        """What one record leads to must not stop all others. Raises RecordTooLarge."""
-        limit = self._environment.writer.max_record_bytes
-        for topic, _, value, _ in records:
-            if len(value) > limit and not is_dead_letters(topic):
-                raise too_large(topic, len(value), limit)
+    def _fail(self, record: Record, error: Exception, outputs: Outputs) -> None:
+        """What one record leads to must not stop all others."""
+        if isinstance(error, RecordTooLarge) and isinstance(self._processor, MakesFailures):
+            made = Outputs()
+            try:
+                self._processor.fail(record, error, made)
+                self._refusals.check(made.records)
+            except RecordTooLarge as worse:
+                error = worse
+            else:
+                outputs.records += made.records
+                outputs.dead += made.dead
+                return
+        if not isinstance(error, Never):
+            log.error("%s: a record raised", self._processor.name, exc_info=error)
+        outputs.dead.append(Dead(record, error))
 
     async def _append(self, batch: Batch, records: list[Outgoing]) -> None:
         async def once() -> None:
@@ -192,13 +212,7 @@ class Worker:
                 group, done = self._processor.name, batch.spans()
                 await environment.transactions.append_and_commit(records, group, done)
 
-        try:
-            await self._repeat(batch, once)
-        except RecordTooLarge as error:
-            # values are checked above: it is the key and the headers, which we make
-            raise Stop(
-                f"{self._processor.name} made a record that is too large: {error}"
-            ) from error
+        await self._repeat(batch, once)
 
     async def _wait(self, batch: Batch, error: Exception, seconds: float) -> None:
         if batch.abandoned:

@@ -72,11 +72,11 @@ async def process_batch(
     found = dict(zip(asked, await edges.related(asked), strict=True)) if asked else {}
     for at, message, wanted in pushed:
         own = (message.entity_id,)
-        edges = found.get((message.entity_type, message.entity_id), own)
-        if not edges:
+        edge_ids = found.get((message.entity_type, message.entity_id), own)
+        if not edge_ids:
             leaving[at] = (End(NO_EDGE),)
         elif isinstance(wanted, Body):
-            leaving[at] = _events(message, wanted, edges)
+            leaving[at] = _events(message, wanted, edge_ids)
         else:
             leaving[at] = (wanted, Output(SUCCESS, message))
     return leaving
