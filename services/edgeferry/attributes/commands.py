@@ -12,7 +12,7 @@ from edgeferry.attributes.facts import Consequences, Facts, Here
 from edgeferry.attributes.fanout import MAKER, names
 from edgeferry.core.changes import RPC_RANKS, RpcChange, RpcStatus
 from edgeferry.core.clock import MICROS_PER_MS
-from edgeferry.core.errors import InvalidPayload
+from edgeferry.core.errors import InvalidPayload, Refused
 from edgeferry.core.events import CloudEvent, EdgeEvent
 from edgeferry.core.ids import derived_id
 from edgeferry.core.message import DataType, EntityType, RuleMessage
@@ -20,6 +20,10 @@ from edgeferry.core.message_type import MessageType
 from edgeferry.core.store import Rpc, RpcStore
 
 RPC_CALL = "RPC_CALL"
+
+
+class NotTheDevices(Refused):
+    """Nobody acts: somebody tells of what is another device's."""
 
 
 class Commands:
@@ -31,22 +35,25 @@ class Commands:
         self._outcomes = outcomes
 
     async def apply(self, change: RpcChange, facts: Facts, now_ms: int, out: Consequences) -> None:
-        """Raises StoreUnavailable, InvalidPayload."""
+        """Raises StoreUnavailable, InvalidPayload, NotTheDevices."""
         document = _document(change.body)
         before = None
         if change.status is RpcStatus.QUEUED:
             change = asked(change, document, self._here, now_ms)
-        elif change.status in _MAY_END_A_CALL:
+        else:
             before = await self._store.get(change.rpc_id)
+            _check_device(before, change)
         rpc = await self._stand(change, now_ms)
         if rpc is None:
             return
+        _check_device(rpc, change)
         request = _document(rpc.request)
         if rpc.event_id != change.id:  # a repeat of something older, or news that come too late
             if change.status is RpcStatus.QUEUED and change.origin == self._here.origin:
                 self._outcomes.refuse(change, _document(change.body), request, out)
             return
-        self._outcomes.tell(before, change, request, rpc.answer, out)
+        ended = before if change.status in _MAY_END_A_CALL else None
+        self._outcomes.tell(ended, change, request, rpc.answer, out)
         if change.status is RpcStatus.QUEUED:
             self._deliver(replace(change, body=json.dumps(for_others(request))), facts, out)
         elif self._here.edge_id and change.origin == self._here.origin:
@@ -148,6 +155,15 @@ _MAY_END_A_CALL = tuple(
 )
 _ENDED_HERE = (RpcStatus.DELETED, RpcStatus.EXPIRED)
 """What the Cloud tells an edge that has the command."""
+
+
+def _check_device(rpc: Rpc | None, change: RpcChange) -> None:
+    """Raises NotTheDevices."""
+    if rpc is not None and rpc.device_id != change.device_id:
+        raise NotTheDevices(
+            f"command {change.rpc_id} is another device's: a device, and its edge, tell of their "
+            "own commands alone"
+        )
 
 
 def _document(text: str) -> Any:

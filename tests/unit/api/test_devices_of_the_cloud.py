@@ -27,6 +27,7 @@ async def known(site: Site, name: str, origin: str, version: int = 1) -> str:
     tenant_id = writing(site.changes, site.clock, site.data).tenant_id
     device = Entity("DEVICE", ID, tenant_id, name, "default", 1, version, origin)
     await site.store.entities.save_entities([device])
+    await site.store.entities.assign(("DEVICE", ID), "edge-1")  # whose changes the Cloud takes
     return ID
 
 

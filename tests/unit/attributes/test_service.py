@@ -283,3 +283,13 @@ def test_no_rule_message_has_credentials_but_the_events_have(action: EntityActio
     above = done(cloud(EDGE_A, EDGE_B), replace(change_, action=EntityAction.SAVED, origin=A))
     assert "secret-token" in str(above.down[EDGE_B][0].entity)
     assert "secret-token" not in "".join(message.data for message in above.root)
+
+
+@pytest.mark.parametrize("status", [RpcStatus.SENT, RpcStatus.SUCCESSFUL, RpcStatus.QUEUED])
+def test_a_command_of_another_device_is_not_touched(status: RpcStatus) -> None:
+    request = '{"method": "m", "params": {}, "persistent": true}'
+    site = done(cloud(EDGE_A), rpc_change("1", RpcStatus.QUEUED, request))
+    theirs = replace(rpc_change("2", status, '{"method": "x"}', A), device_id="another")
+    done(site, theirs)
+    assert [type(dead.error).__name__ for dead in site.outputs.dead] == ["NotTheDevices"]
+    assert (site.rpcs.known["rpc-1"].status, len(site.root)) == (RpcStatus.QUEUED, 1)
