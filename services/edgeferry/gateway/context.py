@@ -35,7 +35,8 @@ class UsualStates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayContext:
-    """``origin``: site id of who decides here, as it stands in changes."""
+    """``origin``: site id of who decides here, as it stands in changes. ``devices_per_gateway``:
+    so many at once behind one connection."""
 
     site: str
     tenant_id: str
@@ -51,3 +52,4 @@ class GatewayContext:
     ports: DevicePorts = field(default_factory=DevicePorts)
     state_rules: StateRules = field(default_factory=UsualStates)
     origin: str = CLOUD_ORIGIN
+    devices_per_gateway: int = 10_000

@@ -3,7 +3,8 @@ it does not know at its start.
 
     {"devices": [{"name": "pump-1", "id": "<version-1 UUID>", "profile": "pump", "token": "..."}]}
 
-The file is private to its owner (mode 0600) and replaced as a whole.
+``"gateway": true`` beside these says that it speaks for devices behind it. The file is private
+to its owner (mode 0600) and replaced as a whole.
 """
 
 import json
@@ -20,17 +21,20 @@ from edgeferry.files.whole import write_whole
 
 DEFAULT_PROFILE = "default"
 _FIELDS = ("name", "id", "profile", "token")
+_GATEWAY = "gateway"
+"""May be left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
     """``id`` is a version-1 UUID (a Cassandra timeuuid); ``token``: its access token, or the id
-    of its other credentials."""
+    of its other credentials; ``gateway``: it may speak for devices behind it."""
 
     name: str
     id: str
     profile: str
     token: str
+    gateway: bool = False
 
 
 def read_devices(path: Path) -> tuple[Device, ...]:
@@ -52,7 +56,12 @@ def read_devices(path: Path) -> tuple[Device, ...]:
 
 
 def add_device(
-    path: Path, name: str, profile: str = DEFAULT_PROFILE, token: str | None = None
+    path: Path,
+    name: str,
+    profile: str = DEFAULT_PROFILE,
+    token: str | None = None,
+    *,
+    gateway: bool = False,
 ) -> Device:
     """Add a device with a new id, and a new token unless one is given.
 
@@ -61,7 +70,8 @@ def add_device(
     with changing(path):
         devices = read_devices(path)
         _check_free(devices, name, token, path)
-        device = Device(name, new_entity_id(), profile, new_token() if token is None else token)
+        given = new_token() if token is None else token
+        device = Device(name, new_entity_id(), profile, given, gateway)
         _write(path, (*devices, device))
     return device
 
@@ -81,7 +91,11 @@ def _check_free(devices: Sequence[Device], name: str, token: str | None, path: P
 
 
 def _write(path: Path, devices: Sequence[Device]) -> None:
-    rows = [{field: getattr(device, field) for field in _FIELDS} for device in devices]
+    rows = [
+        {field: getattr(device, field) for field in _FIELDS}
+        | ({_GATEWAY: True} if device.gateway else {})
+        for device in devices
+    ]
     document = {"devices": rows}
     problems = list(_document_problems(document))
     if problems:
@@ -111,8 +125,10 @@ def _row_problems(row: object) -> Iterable[str]:
         yield ": an object is wanted"
         return
     for field in row:
-        if field not in _FIELDS:
-            yield f": unknown field {field!r}; there are {', '.join(_FIELDS)}"
+        if field not in (*_FIELDS, _GATEWAY):
+            yield f": unknown field {field!r}; there are {', '.join((*_FIELDS, _GATEWAY))}"
+    if not isinstance(row.get(_GATEWAY, False), bool):
+        yield f".{_GATEWAY}: true or false is wanted"
     for field in _FIELDS:
         value = row.get(field)
         if not isinstance(value, str) or not value.strip() or not value.isprintable():

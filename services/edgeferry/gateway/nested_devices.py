@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Final
 
 from edgeferry.core.changes import Changes, EntityAction, EntityChange
@@ -11,10 +14,20 @@ from edgeferry.core.ids import new_entity_id
 from edgeferry.core.message import EntityType
 from edgeferry.core.store import EntityStore
 from edgeferry.gateway.devices import DEFAULT_PROFILE, Device
+from edgeferry.gateway.rates import Rates, Unlimited
 
 BEHIND: Final = "lastConnectedGateway"
 """In additionalInfo: the id of the device that made it; no other may speak for it."""
 _LONGEST: Final = 255
+_MADE_AT_ONCE: Final = 1_000
+_MADE_PER_SECOND: Final = 10.0
+"""New devices of one gateway, which is not read any faster."""
+
+
+@dataclass(slots=True)
+class _OneByOne:
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    users: int = 0
 
 
 class NestedByChanges:
@@ -34,7 +47,10 @@ class NestedByChanges:
         self._tenant_id = tenant_id
         self._origin = origin
         self._clock = clock
-        self._making = asyncio.Lock()
+        self._monotonic = clock.monotonic
+        limits = Unlimited(device_rate=_MADE_PER_SECOND, device_burst=_MADE_AT_ONCE)
+        self._pace = Rates(limits, clock.monotonic())
+        self._one_by_one: dict[str, _OneByOne] = {}
 
     async def nested(self, gateway: Device, name: str, profile: str) -> Device:
         """Raises InvalidPayload, StoreUnavailable, LogUnavailable, NotAppliedYet."""
@@ -43,8 +59,33 @@ class NestedByChanges:
         found = await self._find(gateway, name)
         if found is not None:
             return found
-        async with self._making:
-            return await self._find(gateway, name) or await self._make(gateway, name, profile)
+        # a gateway holds up no other, and two of them make no two devices of one name
+        async with self._alone(f"gateway {gateway.id}"), self._alone(f"name {name}"):
+            found = await self._find(gateway, name)
+            if found is not None:
+                return found
+            await self._keep_pace(gateway)
+            return await self._make(gateway, name, profile)
+
+    @asynccontextmanager
+    async def _alone(self, key: str) -> AsyncIterator[None]:
+        mine = self._one_by_one.setdefault(key, _OneByOne())
+        mine.users += 1
+        try:
+            async with mine.lock:
+                yield
+        finally:
+            mine.users -= 1
+            if not mine.users:
+                del self._one_by_one[key]
+
+    async def _keep_pace(self, gateway: Device) -> None:
+        now = self._monotonic()
+        self._pace.tidy(now)
+        wait = self._pace.wait(gateway.id, now)
+        self._pace.take(gateway.id, 0)
+        if wait:
+            await asyncio.sleep(wait)
 
     async def _find(self, gateway: Device, name: str) -> Device | None:
         entity = await self._entities.named(self._tenant_id, EntityType.DEVICE, name)

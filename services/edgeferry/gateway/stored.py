@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from edgeferry.core.credentials import CredentialsType, basic_of
 from edgeferry.core.errors import StoreUnavailable, StoreUnusable
@@ -10,6 +10,9 @@ from edgeferry.core.message import EntityType
 from edgeferry.core.store import EntityStore
 from edgeferry.gateway.devices import DEFAULT_PROFILE, Device
 from edgeferry.gateway.login import Admitted
+
+GATEWAY: Final = "gateway"
+"""In additionalInfo, true: the device may speak for devices behind it."""
 
 
 class StoredDevices:
@@ -30,7 +33,13 @@ class StoredDevices:
             raise StoreUnavailable(str(error)) from error
         if entity is None or entity.deleted or credentials is None:
             return None
-        device = Device(entity.name, entity.entity_id, entity.profile or DEFAULT_PROFILE, id_)
+        device = Device(
+            entity.name,
+            entity.entity_id,
+            entity.profile or DEFAULT_PROFILE,
+            id_,
+            json.loads(entity.additional_info).get(GATEWAY) is True,
+        )
         return _admitted(device, json.loads(credentials.body))
 
 

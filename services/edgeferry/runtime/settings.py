@@ -162,6 +162,9 @@ class LimitSettings(_Section):
         50_000.0, ge=0, description="messages per second of all devices together; 0: no limit"
     )
     site_burst: int = Field(100_000, ge=1, description="messages of all devices at once")
+    devices_per_gateway: int = Field(
+        10_000, ge=1, description="devices at once behind one connection of a gateway"
+    )
 
 
 class StateSettings(_Section):

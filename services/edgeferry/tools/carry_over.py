@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -23,6 +24,7 @@ from edgeferry.core.ids import derived_id
 from edgeferry.core.message import EntityType
 from edgeferry.core.store import Entity, EntityKey, EntityStore
 from edgeferry.gateway.devices import Device, read_devices
+from edgeferry.gateway.stored import GATEWAY
 from edgeferry.runtime.background import BackgroundTask
 from edgeferry.runtime.service import Health
 
@@ -109,14 +111,16 @@ class CarryOver:
             )  # fmt: skip
 
     def _changes_of(self, device: Device) -> list[Change]:
-        body = {"name": device.name, "type": device.profile}
+        body: dict[str, Any] = {"name": device.name, "type": device.profile}
+        if device.gateway:
+            body["additionalInfo"] = {GATEWAY: True}
         return [
             self._change(device, EntityAction.SAVED, body),
             self._change(device, EntityAction.CREDENTIALS, access_token(device.token)),
         ]
 
     def _change(
-        self, device: Device, action: EntityAction, body: Mapping[str, str | None]
+        self, device: Device, action: EntityAction, body: Mapping[str, Any]
     ) -> EntityChange:
         return EntityChange(
             id=derived_id(device.id, f"devices.json {self._origin} {action}", 0),

@@ -7,6 +7,7 @@ import click
 
 from edgeferry.core.errors import InvalidSettings
 from edgeferry.gateway.devices import DEFAULT_PROFILE
+from edgeferry.gateway.stored import GATEWAY
 from edgeferry.runtime.settings import load_settings
 from edgeferry.tools.options import settings_option
 from edgeferry.tools.output import asynchronous, json_option, print_json, print_table
@@ -24,16 +25,20 @@ def devices() -> None:
 @click.argument("name")
 @click.option("--profile", default=DEFAULT_PROFILE, show_default=True, help="The device's type.")
 @click.option("--token", help="Its access token.  [default: a random one]")
+@click.option("--gateway", is_flag=True, help="It speaks for devices behind it.")
 @settings_option("edge")
 @json_option
 @asynchronous
 async def add(
-    name: str, profile: str, token: str | None, settings_file: Path, as_json: bool
+    name: str, profile: str, token: str | None, gateway: bool, settings_file: Path, as_json: bool
 ) -> None:
     """Add a device named NAME."""
     site = await _site(settings_file)
     query = {"accessToken": token} if token is not None else {}
-    made = await site.call("POST", "/api/device", {"name": name, "type": profile}, query)
+    body: dict[str, Any] = {"name": name, "type": profile}
+    if gateway:
+        body |= {"additionalInfo": {GATEWAY: True}}
+    made = await site.call("POST", "/api/device", body, query)
     _print([await _row(site, made)], as_json)
 
 

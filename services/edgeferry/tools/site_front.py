@@ -171,6 +171,7 @@ def _gateway_context(shared: Shared) -> GatewayContext:
         ),
         state_rules=settings.states,
         origin=shared.here.origin,
+        devices_per_gateway=settings.limits.devices_per_gateway,
     )
 
 

@@ -39,6 +39,13 @@ class Bed:
         await self.cloud.until_known()
         return str(device["token"])
 
+    async def make_gateway(self) -> None:
+        """Of the device in use."""
+        path = f"/api/device/{self.edge.device}"
+        device = (await self.edge.call("GET", path)).json()
+        body = device | {"additionalInfo": {"gateway": True}}
+        assert (await self.edge.call("POST", "/api/device", json=body)).is_success
+
     async def use_named(self, name: str) -> None:
         async with asyncio.timeout(60):
             while True:
@@ -111,6 +118,7 @@ async def test_the_device_s_client(bed: Bed) -> None:
 
 async def test_the_gateway_s_client(bed: Bed) -> None:
     token = await bed.use(1)
+    await bed.make_gateway()
     async with program(bed.python, str(SDK / "gateway.py"), *bed.mqtt, token) as gateway:
         assert await gateway.until_said("published") == [0] * 6
         await bed.until_stored("own", 1)

@@ -149,8 +149,10 @@ async def test_a_gateway_speaks_for_devices_that_it_made_and_for_no_other(tmp_pa
         cloud = await Rest(ready, "cloud", client).login()
         edge = await Rest(ready, "edge", client).login()
         await edge.call("POST", "/api/device", json={"name": "another"})
+        made = {"name": "gateway", "additionalInfo": {"gateway": True}}
+        await edge.call("POST", "/api/device?accessToken=t-gateway", json=made)
         host, _, port = ready["edge"]["mqtt"].rpartition(":")
-        async with aiomqtt.Client(host, int(port), username=cloud.token) as gateway:
+        async with aiomqtt.Client(host, int(port), username="t-gateway") as gateway:
             sent = {"behind": [{"ts": 1_700_000_000_000, "values": {"t": 5}}]}
             await gateway.publish("v1/gateway/telemetry", orjson.dumps(sent), qos=1)
         query = {"deviceName": "behind"}
@@ -166,7 +168,7 @@ async def test_a_gateway_speaks_for_devices_that_it_made_and_for_no_other(tmp_pa
         barrier = {"behind": [{"ts": 1_700_000_000_001, "values": {"t": 7}}]}
         for body in (other, barrier):
             with suppress(aiomqtt.MqttError):  # one that is refused may end the connection
-                async with aiomqtt.Client(host, int(port), username=cloud.token) as gateway:
+                async with aiomqtt.Client(host, int(port), username="t-gateway") as gateway:
                     await gateway.publish("v1/gateway/telemetry", orjson.dumps(body), qos=1)
         async with asyncio.timeout(60):
             while (await cloud.call("GET", path)).json()["t"][0]["value"] != "7":

@@ -22,7 +22,7 @@ from edgeferry.runtime.settings import LimitSettings
 SITE = "edge"
 TENANT = "8f1c6a10-5b1e-11f0-8000-0242ac120002"
 TOKEN = "pump-token"
-DEVICE = Device("pump-1", "5f6e3a00-5b1e-11f0-8000-0242ac120002", "pump", TOKEN)
+DEVICE = Device("pump-1", "5f6e3a00-5b1e-11f0-8000-0242ac120002", "pump", TOKEN, gateway=True)
 OTHER = Device("pump-2", "5f6e3a01-5b1e-11f0-8000-0242ac120002", "pump", "other-token")
 
 

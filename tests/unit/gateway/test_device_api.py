@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -24,7 +25,7 @@ from edgeferry.gateway.ports import Command
 from edgeferry.gateway.server import Gateway
 from tests.unit.gateway.client_packets import FromServer, RawClient
 from tests.unit.gateway.conftest import OpenClient
-from tests.unit.gateway.fakes import DEVICE, TOKEN, MemoryLog
+from tests.unit.gateway.fakes import DEVICE, OTHER, TOKEN, FixedDevices, MemoryLog
 from tests.unit.gateway.links import FakeAttributes, FakeCommands
 
 pytestmark = pytest.mark.asyncio
@@ -286,3 +287,36 @@ async def test_a_device_that_cannot_be_found_behind_a_gateway_is_told(
     answers = [await device.receive() for _ in range(3)]
     assert [(a.packet_id, a.codes) for a in answers] == [(1, b"\x99"), (2, b"\x90"), (3, b"")]
     assert len(log.messages()) == 1
+
+
+@both_versions
+async def test_a_device_that_is_no_gateway_speaks_for_nobody(
+    client: OpenClient, devices: FixedDevices, gateway: Gateway, log: MemoryLog, version: int
+) -> None:
+    device = await client(version, token=OTHER.token)
+    device.publish(1, '{"n1": [{"t": 1}]}', "v1/gateway/telemetry")
+    answer = await device.receive()
+    assert (answer.packet_id, answer.codes) == (1, b"\x90" if version == V5 else b"")
+    assert log.messages() == []
+    assert len(log.dead_letters()) == (0 if version == V5 else 1)
+    devices.replace(DEVICE, replace(OTHER, gateway=True))  # it becomes one while it is connected
+    await gateway.check()
+    device.publish(2, '{"n1": [{"t": 1}]}', "v1/gateway/telemetry")
+    assert await device.acknowledged(1) == [2]
+    assert len(log.messages()) == 1
+
+
+async def test_devices_behind_one_connection_are_so_many_at_most(
+    client: OpenClient, log: MemoryLog, gateway: Gateway
+) -> None:
+    gateway.api.context = replace(gateway.context, devices_per_gateway=2)
+    device = await client(V5)
+    device.publish(1, '{"n1": [{"t": 1}], "n2": [{"t": 1}]}', "v1/gateway/telemetry")
+    device.publish(2, '{"n3": [{"t": 1}]}', "v1/gateway/telemetry")
+    device.publish(3, '{"device": "n1"}', "v1/gateway/disconnect")
+    device.publish(4, '{"n3": [{"t": 1}], "n2": [{"t": 2}]}', "v1/gateway/telemetry")
+    answers = [await device.receive() for _ in range(4)]
+    assert [(a.packet_id, a.codes) for a in answers] == [
+        (1, b""), (2, b"\x99"), (3, b""), (4, b""),
+    ]  # fmt: skip
+    assert len(log.messages()) == 4

@@ -29,6 +29,9 @@ def path(tmp_path: Path) -> Path:
 def test_an_added_device_is_read_back(path: Path) -> None:
     device = add_device(path, "pump-1", "pump")
     assert read_devices(path) == (device,)
+    gateway = add_device(path, "gateway-1", gateway=True)
+    assert read_devices(path) == (device, gateway)
+    assert (device.gateway, gateway.gateway) == (False, True)
 
 
 def test_the_file_is_private_and_leaves_no_half_written_one(path: Path) -> None:
@@ -58,7 +61,7 @@ def test_all_problems_are_told_at_once(path: Path) -> None:
         path,
         row(id="7f3e7c52-0f0e-4c5a-9c7e-0242ac120002"),
         row(name=" ", id=ID_2, token="a b"),
-        row(name="pump-1", id=ID_2, token="t3", colour="red"),
+        row(name="pump-1", id=ID_2, token="t3", colour="red", gateway="yes"),
         "pump",
     )
     with pytest.raises(InvalidSettings) as caught:
@@ -70,6 +73,7 @@ def test_all_problems_are_told_at_once(path: Path) -> None:
         "[1].name: printable text",
         "[1].token: at most",
         "[2]: unknown field",
+        "[2].gateway: true or false",
     ]
     wanted += ["[2].name: the same as that of devices[0]"]
     wanted += ["[2].id: the same", "[3]: an object"]

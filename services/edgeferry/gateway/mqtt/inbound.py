@@ -29,6 +29,10 @@ class NotSupported(UnknownTopic):
     """A topic of the field's servers that this one does not serve: nothing is kept of it."""
 
 
+class NoGateway(UnknownTopic):
+    """A topic of gateways, from a device that is none."""
+
+
 class Unresolved(Exception):
     """Devices behind a gateway have to be found first: name and profile of each."""
 
@@ -81,7 +85,13 @@ async def resolve(down: Downlink, error: Unresolved) -> None:
     nested = down.api.context.ports.nested
     if nested is None:
         raise NotSupported("devices behind a gateway are not served here")
+    most = down.api.context.devices_per_gateway
     for name, profile in error.wanted:
+        if len(down.nested) >= most and name not in down.nested:
+            raise InvalidPayload(
+                f"at most {most} devices at once are behind one connection of a gateway "
+                "(limits.devices_per_gateway): take leave of others by v1/gateway/disconnect"
+            )
         down.join(await nested.nested(down.device, name, profile))
 
 
@@ -115,6 +125,11 @@ def _package(down: Downlink, what: What) -> list[Outgoing]:
 
 
 def _of_gateway(down: Downlink, what: What, payload: bytes) -> list[Outgoing]:
+    if not down.device.gateway:
+        raise NoGateway(
+            f"device {down.device.name!r} is no gateway: it is one with gateway: true in its "
+            "additionalInfo (edgeferry devices add --gateway, or REST)"
+        )
     body = _object(down, payload)
     if what in (What.GATEWAY_TELEMETRY, What.GATEWAY_ATTRIBUTES):
         devices = _devices(down, [(name, DEFAULT_PROFILE) for name in body])
