@@ -8,10 +8,12 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from edgeferry.core.errors import Later
 from edgeferry.core.record import Outgoing
 from edgeferry.gateway.attribute_requests import wanted
+from edgeferry.gateway.device_api import DeviceApi
 from edgeferry.gateway.devices import Device
 from edgeferry.gateway.login import Login
 from edgeferry.gateway.look_up_brake import BRAKED, LookUpsBraked
@@ -32,7 +34,8 @@ log = logging.getLogger(__name__)
 
 
 class Poll:
-    """A DeviceLink for one question over HTTP: ends with its first answer."""
+    """A DeviceLink for one question over HTTP: ends with its first answer. ``request_id``: of
+    the command that is its answer, which is delivered when the response was sent."""
 
     def __init__(self, *, attributes: bool = False, commands: bool = False) -> None:
         self._attributes = attributes
@@ -40,6 +43,7 @@ class Poll:
         self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.body: dict[str, object] = {}
         self.text = ""
+        self.request_id: int | None = None
 
     @property
     def owner(self) -> object:
@@ -64,8 +68,9 @@ class Poll:
         if self.answered.done():
             return Handed.REFUSED
         method = to_text(command.method)
+        self.request_id = request_id
         self._done(f'{{"id":{request_id},"method":{method},"params":{command.params}}}')
-        return Handed.DELIVERED
+        return Handed.SENT
 
     def answer(self, call_id: int, data: str) -> None:
         self._done(data)
@@ -175,9 +180,15 @@ class _Down:
         try:
             if poll.wants_commands():
                 self._api.wake(device.id)
-            return await _answer(request, poll, timeout)
+            answer = await _answer(request, poll, timeout)
+        except BaseException:
+            self._api.desk.release(poll)
+            raise
         finally:
             self._api.sessions.remove(device.id, session_id, poll)
+        if poll.request_id is not None:
+            return _Handing(answer, self._api, device.id, poll)
+        return answer
 
     async def _device(self, request: Request) -> Device | Response:
         """Or why there is none."""
@@ -191,6 +202,31 @@ class _Down:
             self._api.context.metrics.rejected("http", "token")
             return Response(status_code=401)
         return device
+
+
+class _Handing(Response):
+    """The response that hands over a command: it is delivered when the response was sent. Where
+    the client had gone it stays sent, for the device's next link."""
+
+    def __init__(self, answer: Response, api: DeviceApi, device_id: str, poll: Poll) -> None:
+        super().__init__(answer.body, answer.status_code, media_type=answer.media_type)
+        self._api = api
+        self._device_id = device_id
+        self._poll = poll
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = self._poll.request_id
+        assert request_id is not None
+        handed = False
+        try:
+            await super().__call__(scope, receive, send)
+            handed = self.status_code == 200
+        finally:
+            if handed:
+                self._api.desk.delivered(self._device_id, request_id)
+            else:
+                self._api.desk.release(self._poll)
+                self._api.wake(self._device_id)
 
 
 async def provision(request: Request) -> Response:
@@ -217,9 +253,10 @@ async def _answer(request: Request, poll: Poll, timeout: float) -> Response:
     waits: list[asyncio.Future[None]] = [poll.answered, gone]
     try:
         await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        left = gone.done()
     finally:
         gone.cancel()
-    if poll.answered.done():
+    if poll.answered.done() and not left:
         return Response(poll.text, media_type="application/json")
     poll.answered.cancel()
     return Response(status_code=408)

@@ -1,7 +1,9 @@
 """The way down over HTTP, with a log in memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, MutableMapping
+from contextlib import suppress
+from typing import Any
 
 import httpx
 import pytest
@@ -12,6 +14,7 @@ from starlette.responses import Response
 
 from edgeferry.core.kv import Scope
 from edgeferry.gateway import http_down
+from edgeferry.gateway.commands import request_id_of
 from edgeferry.gateway.http import http_routes
 from edgeferry.gateway.http_down import Poll
 from edgeferry.gateway.ports import Command
@@ -98,6 +101,52 @@ async def test_a_command_is_polled_once_and_answered(
     assert [state for state in log.states() if state[0] == "rpc-1"] == [
         ("rpc-1", "DELIVERED", ""), ("rpc-1", "SUCCESSFUL", '{"ok":1}'),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("client", ["stays", "leaves before", "leaves while it is told"])
+async def test_a_command_is_delivered_when_the_response_was_sent(
+    gateway: Gateway, commands: FakeCommands, log: MemoryLog, client: str
+) -> None:
+    commands.waiting = [COMMAND]
+    left, told = asyncio.Event(), list[bytes]()
+    asked = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+    async def receive() -> dict[str, Any]:
+        if (first := next(asked, None)) is not None:
+            return first
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        await asyncio.sleep(0.02)
+        assert log.states() == []
+        if client == "leaves while it is told":
+            raise OSError("the connection is gone")
+        told.append(message.get("body", b""))
+
+    async def claim(device_id: str, command: Command) -> bool:
+        if client == "leaves before":
+            left.set()
+        return True
+
+    commands.claim = claim  # type: ignore[method-assign]
+    app = Starlette(routes=http_routes(gateway))
+    path = f"{ME}/rpc"
+    scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b""}
+    with suppress(OSError):
+        await app(scope, receive, send)
+    if client == "stays":
+        assert b"setValue" in told[-1]
+    else:
+        await asyncio.sleep(0.02)
+        assert log.states() == []
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://gateway"
+        ) as web:
+            again = await web.get(f"{path}?timeout=5000")
+        assert again.json()["id"] == request_id_of(COMMAND.rpc_id)
+    await until(lambda: log.states() == [("rpc-1", "DELIVERED", "")])
+    assert len(gateway.api.sessions) == 0
 
 
 async def test_a_call_waits_for_its_answer(
