@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from edgeferry.core.changes import EntityAction, EntityChange
+from edgeferry.core.entity_store import LAST_GATEWAY
 from edgeferry.core.errors import InvalidPayload
 from edgeferry.core.store import Entity
 
@@ -38,7 +39,6 @@ def merged(
     change: EntityChange, body: dict[str, Any], stands: Entity | None, version: tuple[int, str]
 ) -> Entity:
     """What the body leaves open stays as it is."""
-    info = body.get("additionalInfo")
     return Entity(
         entity_type=change.entity_type,
         entity_id=change.entity_id,
@@ -49,9 +49,16 @@ def merged(
         version=version[0],
         origin=version[1],
         label=str(body["label"] or "") if "label" in body else (stands.label if stands else ""),
-        additional_info=json.dumps(info)
-        if isinstance(info, dict)
-        else (stands.additional_info if stands else "{}"),
+        additional_info=_info(body.get("additionalInfo"), stands.additional_info if stands else ""),
         event_id=change.id,
         deleted=change.action is EntityAction.DELETED,
     )
+
+
+def _info(given: object, stands: str) -> str:
+    if not isinstance(given, dict):
+        return stands or "{}"
+    kept = json.loads(stands or "{}")
+    if LAST_GATEWAY in kept:
+        given = {LAST_GATEWAY: kept[LAST_GATEWAY]} | given
+    return json.dumps(given)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from edgeferry.core.changes import RpcStatus
 
@@ -38,6 +38,10 @@ class Credentials(NamedTuple):
     origin: str
     event_id: str = ""
 
+
+LAST_GATEWAY: Final = "lastConnectedGateway"
+"""In additionalInfo: the id of the gateway that made the device; no other may speak for it. A
+save that does not name it leaves it as it is."""
 
 EntityKey = tuple[str, str]
 """Type and id."""

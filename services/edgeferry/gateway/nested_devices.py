@@ -9,6 +9,7 @@ from typing import Final
 
 from edgeferry.core.changes import Changes, EntityAction, EntityChange
 from edgeferry.core.clock import Clock
+from edgeferry.core.entity_store import LAST_GATEWAY
 from edgeferry.core.errors import InvalidPayload
 from edgeferry.core.ids import new_entity_id
 from edgeferry.core.message import EntityType
@@ -16,8 +17,6 @@ from edgeferry.core.store import EntityStore
 from edgeferry.gateway.devices import DEFAULT_PROFILE, Device
 from edgeferry.gateway.rates import Rates, Unlimited
 
-BEHIND: Final = "lastConnectedGateway"
-"""In additionalInfo: the id of the device that made it; no other may speak for it."""
 _LONGEST: Final = 255
 _MADE_AT_ONCE: Final = 1_000
 _MADE_PER_SECOND: Final = 10.0
@@ -91,14 +90,14 @@ class NestedByChanges:
         entity = await self._entities.named(self._tenant_id, EntityType.DEVICE, name)
         if entity is None:
             return None
-        if json.loads(entity.additional_info).get(BEHIND) != gateway.id:
+        if json.loads(entity.additional_info).get(LAST_GATEWAY) != gateway.id:
             raise InvalidPayload(f"the device {name!r} is not behind this gateway")
         return Device(entity.name, entity.entity_id, entity.profile or DEFAULT_PROFILE, "")
 
     async def _make(self, gateway: Device, name: str, profile: str) -> Device:
         kind = profile if 0 < len(profile) <= _LONGEST else DEFAULT_PROFILE
         device = Device(name, new_entity_id(), kind, "")
-        body = {"name": name, "type": kind, "additionalInfo": {BEHIND: gateway.id}}
+        body = {"name": name, "type": kind, "additionalInfo": {LAST_GATEWAY: gateway.id}}
         change = EntityChange(
             id=new_entity_id(),
             tenant_id=self._tenant_id,

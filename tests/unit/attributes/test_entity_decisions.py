@@ -190,3 +190,17 @@ def test_a_deleted_edge_gets_nothing_and_its_devices_have_no_command_lost() -> N
     assert [event.action for event in site.down[EDGE_B]] == [
         "ADDED", "ATTRIBUTES_UPDATED", "UPDATED"
     ]  # fmt: skip
+
+
+def test_the_gateway_of_a_device_stays_unless_a_save_names_it() -> None:
+    def save(id_: str, info: object) -> EntityChange:
+        return replace(of_entity(id_, SAVED), body=json.dumps({"additionalInfo": info}))
+
+    site = done(cloud(), save("made", {"lastConnectedGateway": "g", "a": 1}))
+    for id_, given, stands in (
+        ("described", {"description": "x"}, {"lastConnectedGateway": "g", "description": "x"}),
+        ("nothing", {}, {"lastConnectedGateway": "g"}),
+        ("moved", {"lastConnectedGateway": "h"}, {"lastConnectedGateway": "h"}),
+    ):
+        done(site, save(id_, given))
+        assert json.loads(state(site)[0].additional_info) == stands
