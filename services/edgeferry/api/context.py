@@ -34,6 +34,10 @@ class AdmittedEdges(Protocol):
 
     def remove(self, name: str) -> None: ...
 
+    def take_back(self, name: str) -> None:
+        """As if it had not been added: it may be, with the same key."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Writing:

@@ -21,12 +21,13 @@ from edgeferry.api.entities import (
 from edgeferry.api.errors import ApiError, ErrorCode
 from edgeferry.api.pages import Page, entity_id, page_of, window
 from edgeferry.api.profiles import DEFAULT_PROFILE
-from edgeferry.core.changes import EntityAction
-from edgeferry.core.errors import InvalidSettings
+from edgeferry.core.changes import EntityAction, NotAppliedYet
+from edgeferry.core.errors import InvalidSettings, StoreUnavailable
 from edgeferry.core.message import EntityType
 from edgeferry.core.store import Entity, EntityOrder
 
 EDGE, DEVICE = EntityType.EDGE, EntityType.DEVICE
+_ASSIGNED: Final = (EntityType.DEVICE, EntityType.ASSET, EntityType.ENTITY_VIEW)
 _AT_ONCE: Final = 200
 _MOST_SEARCHED: Final = 10_000
 _DOWN: Final = (EntityOrder.NEWEST, EntityOrder.NAME_DOWN, EntityOrder.PROFILE_DOWN)
@@ -112,15 +113,30 @@ class Edges:
         """A new one, with its secret; or with an id one that is there."""
         saved, id_ = saved_body(body), id_of(body)
         key, secret = text_of(body, "routingKey"), text_of(body, "secret")
-        if id_:
-            edge = self.known(id_)
-            self._check_kept(edge, saved["name"], key, secret)
-            check_version(body, (await self.shown(edge))["version"])
-        else:
-            edge = await self._add(saved["name"], key, secret)
+        if not id_:
+            return await self._make(saved, key, secret)
+        edge = self.known(id_)
+        self._check_kept(edge, saved["name"], key, secret)
+        check_version(body, (await self.shown(edge))["version"])
         change = self._entities.change(EDGE, edge.id, EntityAction.SAVED, body=saved)
         await self._entities.submit(change)
         return await self.shown(edge)
+
+    async def _make(self, saved: Mapping[str, Any], key: str, secret: str) -> dict[str, Any]:
+        """Its secret is shown, or it was not made: the caller may ask again."""
+        edge = await self._add(saved["name"], key, secret)
+        change = self._entities.change(EDGE, edge.id, EntityAction.SAVED, body=saved)
+        try:
+            await self._entities.submit(change)
+        except NotAppliedYet:
+            pass  # it will be
+        except BaseException:
+            await asyncio.to_thread(self._admitted.take_back, edge.name)
+            raise
+        try:
+            return await self.shown(edge)
+        except StoreUnavailable:
+            return edge_shown(edge, None, self._tenant_id)
 
     async def _add(self, name: str, key: str, secret: str) -> AdmittedEdge:
         if any(edge.name == name for edge in self._admitted.all()):
@@ -139,12 +155,23 @@ class Edges:
             raise bad_request("secret: `edgeferry edges rotate` gives an edge a new one")
 
     async def delete(self, id_: str) -> None:
+        """What is assigned to it is so no longer. It is in the list until all is done: what
+        failed half way is asked for again."""
         edge = self.known(id_)
-        await asyncio.to_thread(self._admitted.remove, edge.name)
+        for kind in _ASSIGNED:
+            every = await self._assigned(id_, Page(_AT_ONCE, 0, ""), kind)
+            await self._for_each(every, EntityAction.UNASSIGNED, id_)
         await self._entities.submit(self._entities.change(EDGE, id_, EntityAction.DELETED))
+        await asyncio.to_thread(self._admitted.remove, edge.name)
 
     async def assign(self, edge_id: str, device_id: str, action: EntityAction) -> dict[str, Any]:
-        self.known(edge_id)
+        """From an edge that nobody knows any more it can be taken away."""
+        key = (DEVICE.value, device_id)
+        left = action is EntityAction.UNASSIGNED and edge_id in (
+            await self._store.entities.edges_of([key])
+        ).get(key, ())
+        if not left:
+            self.known(edge_id)
         device = await self._entities.known(DEVICE, device_id)
         change = self._entities.change(DEVICE, device_id, action, edge_id=edge_id)
         await self._entities.submit(change)
@@ -160,32 +187,35 @@ class Edges:
             edge_id, DEVICE, page.limit, page.skip, text=page.text, order=page.order
         )
 
-    async def _assigned(self, edge_id: str, page: Page) -> list[Entity]:
+    async def _assigned(self, edge_id: str, page: Page, kind: str = DEVICE) -> list[Entity]:
         """All that a list has."""
         every: list[Entity] = []
         total = 1
         while len(every) < total:
             some, total = await self._store.entities.assigned(
-                edge_id, DEVICE, _AT_ONCE, len(every), text=page.text, order=page.order
+                edge_id, kind, _AT_ONCE, len(every), text=page.text, order=page.order
             )
             every += some
             if not some:
                 break
         return every
 
-    async def sync(self, edge_id: str) -> None:
-        """Send it all that is assigned to it again."""
-        self.known(edge_id)
-        every = await self._assigned(edge_id, Page(_AT_ONCE, 0, ""))
+    async def _for_each(self, every: Sequence[Entity], action: EntityAction, edge_id: str) -> None:
         for begin in range(0, len(every), _AT_ONCE):
             await self._entities.submit(
                 *(
                     self._entities.change(
-                        DEVICE, one.entity_id, EntityAction.SNAPSHOT, edge_id=edge_id
+                        EntityType(one.entity_type), one.entity_id, action, edge_id=edge_id
                     )
                     for one in every[begin : begin + _AT_ONCE]
                 )
             )
+
+    async def sync(self, edge_id: str) -> None:
+        """Send it all that is assigned to it again."""
+        self.known(edge_id)
+        every = await self._assigned(edge_id, Page(_AT_ONCE, 0, ""))
+        await self._for_each(every, EntityAction.SNAPSHOT, edge_id)
 
     async def events(self, edge_id: str, page: Page, bounds: tuple[int, int]) -> dict[str, Any]:
         """What was queued for it; textSearch: of the types of the newest 10,000."""

@@ -163,6 +163,16 @@ def remove_edge(path: Path, name: str, for_good: bool = False) -> Edge:
     return edge
 
 
+def take_back_edge(path: Path, name: str) -> None:
+    """Of one that was added just now: whoever asks for it again gets it, with any key. Raises
+    InvalidSettings when there is no such edge."""
+    with changing(path):
+        listed, edge = _found(path, name)
+        edges = [each for each in listed.edges if each is not edge]
+        returning = {**listed.returning, edge.name: edge.id}
+        _write(path, replace(listed, edges=edges, returning=returning))
+
+
 def may_return(path: Path, name: str) -> bool:
     """Whether an edge of this name was removed and would be the same again. Raises
     InvalidSettings when the file cannot be read."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeferry.api.context import AdmittedEdge
-from edgeferry.sync.edges import Edges, NotAdmitted, add_edge, remove_edge
+from edgeferry.sync.edges import Edges, NotAdmitted, add_edge, remove_edge, take_back_edge
 
 
 class ListedEdges:
@@ -30,3 +30,6 @@ class ListedEdges:
 
     def remove(self, name: str) -> None:
         remove_edge(self._file, name, for_good=True)
+
+    def take_back(self, name: str) -> None:
+        take_back_edge(self._file, name)

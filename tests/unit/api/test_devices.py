@@ -213,3 +213,38 @@ async def test_an_unknown_method_is_told_those_that_a_path_has(client: httpx.Asy
     ):
         answer = await client.put(path)
         assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+
+
+async def test_an_edge_that_could_not_be_made_or_deleted_is_asked_for_again(
+    client: httpx.AsyncClient, site: Site
+) -> None:
+    body = {"name": "plant", "routingKey": "key-of-sixteen-and-more"}
+    site.changes.away = True
+    assert (await client.post("/api/edge", json=body)).status_code == 503
+    assert (await client.get("/api/edges", params={"pageSize": 9, "page": 0})).json()["data"] == []
+    site.changes.away = False
+    edge = await client.post("/api/edge", json=body)
+    assert (edge.status_code, edge.json()["routingKey"]) == (200, body["routingKey"])
+    assert edge.json()["secret"]
+    site.changes.away = True
+    assert (await client.delete(f"/api/edge/{id_of(edge.json())}")).status_code == 503
+    site.changes.away = False
+    assert (await client.delete(f"/api/edge/{id_of(edge.json())}")).status_code == 200
+
+
+async def test_the_devices_of_a_deleted_edge_are_nobodys(
+    client: httpx.AsyncClient, site: Site
+) -> None:
+    edge, other = [
+        id_of((await client.post("/api/edge", json={"name": name})).json()) for name in "ab"
+    ]
+    device = id_of(await made(client))
+    for edge_id in (edge, other):
+        await client.post(f"/api/edge/{edge_id}/device/{device}")
+    assert (await client.delete(f"/api/edge/{edge}")).status_code == 200
+    key = ("DEVICE", device)
+    assert await site.store.entities.edges_of([key]) == {key: [other]}
+    assert (await client.delete(f"/api/edge/{edge}/device/{device}")).status_code == 404
+    await site.store.entities.assign(key, edge)
+    assert (await client.delete(f"/api/edge/{edge}/device/{device}")).status_code == 200
+    assert await site.store.entities.edges_of([key]) == {key: [other]}
