@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,13 @@ async def test_it_carries_a_value_survives_kills_and_goes_on_in_its_folder(
             await process.wait()
             await until(lambda: not any(_runs(site) for site in sites))
 
+        settings = data / "edge" / "settings.yaml"
+        mine = f"{settings.read_text()}# mine\nlog_level: WARNING\n"
+        settings.write_text(mine)
+        (data / "edge" / "log.db").chmod(0o644)
         async with up(data, "--devices", "2") as (_, again):
+            assert settings.read_text() == mine
+            _is_its_owners_alone(data, [device["token"] for device in first["devices"]])
             assert {**again, "pids": {}} == {**first, "pids": {}}  # ports and tokens too
             ends = Ends.of_up(again)
             assert await ends.read(client, "temperature") == [{"ts": now, "value": "21.5"}]
@@ -108,6 +114,13 @@ async def _is_refused_in_another_shape(data: Path) -> None:
         assert ended.returncode == 1
         assert "belongs to `edgeferry up`" in ended.stderr
     assert (data / "cloud" / "settings.yaml").read_bytes() == kept
+
+
+def _is_its_owners_alone(data: Path, tokens: Sequence[str]) -> None:
+    for path in (data, *data.rglob("*")):
+        assert not path.stat().st_mode & 0o077, path
+    for log in (data / "logs").iterdir():
+        assert not any(token in log.read_text() for token in tokens)
 
 
 def _pids(data: Path) -> dict[str, int]:
