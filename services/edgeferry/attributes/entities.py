@@ -149,6 +149,8 @@ class Entities:
             case EntityAction.UNASSIGNED:
                 await self._store.unassign(key, edge_in(change))
                 outcome = EntityOutcome.UNASSIGNED
+            case EntityAction.SNAPSHOT if self._here.edge_id:
+                return _decided(change, EntityOutcome.SNAPSHOT, stands), stands
             case EntityAction.SNAPSHOT:
                 edge_in(change)
                 outcome = EntityOutcome.SNAPSHOT

@@ -71,6 +71,9 @@ class EntityEvents:
         if decision.outcome is EntityOutcome.NOTHING:
             return
         about = await self._about(change, decision)
+        if self._here.edge_id and decision.outcome is EntityOutcome.SNAPSHOT:
+            await self._snapshot_up(about, out)
+            return
         if self._here.edge_id:
             if change.origin == self._here.origin and decision.outcome in _TOLD_UP:
                 out.cloud_events.append(self._event(about, decision.outcome, ""))
@@ -186,6 +189,33 @@ class EntityEvents:
                 ],
             )
             out.edge_events_ts.append(EdgeEvent(edge_id, event.id, event))
+
+    async def _snapshot_up(self, about: _About, out: Consequences) -> None:
+        """What was decided here: the entity, its credentials, its attributes with their versions
+        (deletes too)."""
+        change, entity = about.change, about.entity
+        if entity is None or entity.deleted:
+            return
+        origin = self._here.origin
+        if entity.origin == origin and entity.version:
+            out.cloud_events.append(self._event(about, EntityOutcome.UPDATED, ""))
+        if about.credentials is not None and about.credentials.origin == origin:
+            event = self._event(about, EntityOutcome.CREDENTIALS, "", _CREDENTIALS)
+            out.cloud_events.append(event)
+        place = (change.tenant_id, *about.key, change.created_time)
+        facts = Facts(entity.name, entity.profile)
+        index = 10
+        for scope in Scope:
+            rows = await self._attributes.standing(*about.key, scope)
+            own = [row for row in rows if row.origin == origin]
+            for part in (
+                [row for row in own if row.value is not None],
+                [row for row in own if row.value is None],
+            ):
+                index += 1
+                if part:
+                    id_ = derived_id(change.id, MAKER, index)
+                    out.cloud_events.append(attributes_event(id_, place, scope, part, facts))
 
     def _down(self, event: CloudEvent, edge_id: str, out: Consequences) -> None:
         out.edge_events.append(EdgeEvent(edge_id, event.id, event))

@@ -39,7 +39,7 @@ class EntityAction(StrEnum):
     ASSIGNED = "ASSIGNED_TO_EDGE"
     UNASSIGNED = "UNASSIGNED_FROM_EDGE"
     SNAPSHOT = "SNAPSHOT"
-    """Send the edge all of the entity again."""
+    """Send the edge all of the entity again; at an Edge: the Cloud what was decided here."""
 
 
 @dataclass(frozen=True, slots=True)

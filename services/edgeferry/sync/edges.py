@@ -36,13 +36,13 @@ class NotAdmitted(Never):
 
 @dataclass(frozen=True, slots=True)
 class _Listed:
-    """The file's content. revoked: key -> name of edges that were removed; returning: name -> id
-    of those of them that come back as what they were."""
+    """The file's content. revoked: key -> name of edges that were removed; returning: name ->
+    id and key of those of them that come back as what they were."""
 
     hash_key: bytes
     edges: list[Edge] = field(default_factory=list)
     revoked: dict[str, str] = field(default_factory=dict)
-    returning: dict[str, str] = field(default_factory=dict)
+    returning: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 class Edges:
@@ -104,7 +104,8 @@ class Edges:
 def add_edge(path: Path, name: str, key: str = "", secret: str = "") -> tuple[Edge, str]:
     """Add an edge to the file (made when missing, mode 0600) and return it with its
     secret, which is kept nowhere. Key and secret are made where none is given. One that was
-    removed and may come back has its id again, with all that is assigned to it and that waits.
+    removed and may come back has its id and key again, with all that is assigned to it and that
+    waits; only its secret is another.
     Raises InvalidSettings for a name or key that is taken, blank or too long, and a short
     secret."""
     if not (name.strip() and name.isprintable()):
@@ -130,10 +131,12 @@ def add_edge(path: Path, name: str, key: str = "", secret: str = "") -> tuple[Ed
             )
         secret = secret or new_secret()
         secret_hash = _secret_hash(listed.hash_key, secret)
-        id_ = listed.returning.get(name) or new_entity_id()
-        edge = Edge(id_, name, key or new_token(), secret_hash)
+        id_, its_key = listed.returning.get(name) or (new_entity_id(), new_token())
+        edge = Edge(id_, name, key or its_key, secret_hash)
         returning = {other: its for other, its in listed.returning.items() if other != name}
-        _write(path, replace(listed, edges=[*listed.edges, edge], returning=returning))
+        revoked = {other: its for other, its in listed.revoked.items() if other != edge.key}
+        edges = [*listed.edges, edge]
+        _write(path, replace(listed, edges=edges, revoked=revoked, returning=returning))
     return edge, secret
 
 
@@ -157,7 +160,7 @@ def remove_edge(path: Path, name: str, for_good: bool = False) -> Edge:
         listed, edge = _found(path, name)
         edges = [each for each in listed.edges if each is not edge]
         revoked = {**listed.revoked, edge.key: edge.name}
-        back = {} if for_good else {edge.name: edge.id}
+        back = {} if for_good else {edge.name: (edge.id, edge.key)}
         returning = {**listed.returning, **back}
         _write(path, replace(listed, edges=edges, revoked=revoked, returning=returning))
     return edge
@@ -169,7 +172,7 @@ def take_back_edge(path: Path, name: str) -> None:
     with changing(path):
         listed, edge = _found(path, name)
         edges = [each for each in listed.edges if each is not edge]
-        returning = {**listed.returning, edge.name: edge.id}
+        returning = {**listed.returning, edge.name: (edge.id, edge.key)}
         _write(path, replace(listed, edges=edges, returning=returning))
 
 
@@ -220,11 +223,11 @@ def _edge(row: Mapping[str, str]) -> Edge:
     return edge
 
 
-def _returning(rows: Mapping[str, str]) -> dict[str, str]:
-    for name, id_ in rows.items():
+def _returning(rows: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    for name, (id_, _) in rows.items():
         if not is_edge_id(id_.encode()):
             raise ValueError(f"the id {id_!r} of the removed edge {name!r} is no UUID")
-    return dict(rows)
+    return {name: (id_, key) for name, (id_, key) in rows.items()}
 
 
 def _write(path: Path, listed: _Listed) -> None:

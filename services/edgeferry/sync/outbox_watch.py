@@ -123,8 +123,8 @@ class OutboxWatch(BackgroundService):
         count = await outbox.drop(below)
         log.error(
             "outbox of lane %s is full: dropped its oldest %d events, appended from %s to %s; %d "
-            "in all", outbox.lane, count, _time(figures.oldest_ms), _time(last_ms),
-            (await outbox.dropped()).total,
+            "in all. %s", outbox.lane, count, _time(figures.oldest_ms), _time(last_ms),
+            (await outbox.dropped()).total, _AFTER_DROP[lane.kind],
         )  # fmt: skip
 
     def _warn(self, lane: WatchedLane, seen: LaneLook) -> None:
@@ -186,6 +186,13 @@ class OutboxWatch(BackgroundService):
 _WHEN_FULL = {
     "drop_oldest": "its oldest events are dropped",
     "refuse_new": "devices are refused",
+}
+
+_AFTER_DROP: dict[Lane, str] = {
+    "telemetry": "The Cloud never gets them; they stay in this Edge's store",
+    "general": "Attributes and entities, as they are now, are sent again when the Cloud is "
+    "connected; alarms, answers to commands and deleted entities are not: compare these by hand, "
+    "and raise sync.outbox.general or have it refuse_new",
 }
 
 

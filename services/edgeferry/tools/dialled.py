@@ -26,11 +26,11 @@ class Enrolment(NamedTuple):
     secret: str
     fingerprint: str = ""
 
-    def command(self, *flags: str) -> str:
+    def command(self) -> str:
         options = [
             f"--{name} {shlex.quote(value)}" for name, value in self._asdict().items() if value
         ]
-        return " ".join(["edgeferry edge", *options, *flags])
+        return " ".join(["edgeferry edge", *options])
 
     def new_secret_command(self) -> str:
         """For one that has joined."""

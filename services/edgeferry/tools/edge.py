@@ -65,8 +65,8 @@ _THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 @click.option(
     "--again",
     is_flag=True,
-    help="This Edge was removed in the Cloud and is admitted again, with another --key: what "
-    "waits here goes up.",
+    help="This folder's Edge is admitted in the Cloud with another --key now: what waits here "
+    "goes up as that edge's, once its devices are assigned to that one.",
 )
 @json_option
 def edge(
@@ -153,9 +153,9 @@ def _enrolment(
     if site.kept is not None and site.kept.sync.edge_key != given["key"] and not again:
         raise InvalidSettings(
             f"{site.folder} holds the Edge with key {site.kept.sync.edge_key!r}, not "
-            f"{given['key']!r}: if this Edge was removed in the Cloud and added there again, give "
-            "--again and it goes on with what waits here; if it is another Edge, enrol that one "
-            "in another folder with --data"
+            f"{given['key']!r}: if that is another Edge, enrol it in another folder with --data; "
+            "if this one got another key in the Cloud, give --again and it goes on as that edge, "
+            "with what waits here"
         )
     return Enrolment(**given)
 

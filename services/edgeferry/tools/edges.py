@@ -37,13 +37,12 @@ async def add(name: str, settings_file: Path, as_json: bool) -> None:
     edge, secret = add_edge(file, name)
     enrolment = enrolling.enrolment(edge, secret)
     if as_json:
-        command = enrolment.command(*(["--again"] if again else []))
-        print_json({**_row(edge), **enrolment._asdict(), "command": command})
+        print_json({**_row(edge), **enrolment._asdict(), "command": enrolment.command()})
         return
     if again:
         click.echo(
             f"{edge.name} is admitted again as {edge.id}. Run on its machine, this once, where it "
-            f"was (what waits\nthere goes up):\n\n  {enrolment.command('--again')}\n\n"
+            f"was (what waits\nthere goes up):\n\n  {enrolment.command()}\n\n"
             "In a new data folder the same command begins anew; then send down what is assigned "
             f"to it:\n  edgeferry edges sync {shlex.quote(name)}"
         )

@@ -20,6 +20,7 @@ from edgeferry.tools.site_edges import edges_route
 from edgeferry.tools.site_front import front
 from edgeferry.tools.site_outbox import outbox_lookout, outbox_route, outbox_watch, outboxes
 from edgeferry.tools.site_parts import CloudShow, EdgeShow, LagWatch, SyncShow, Trim
+from edgeferry.tools.site_sent_again import sent_again
 from edgeferry.tools.site_shared import Shared
 from edgeferry.tools.site_wanted import Wanted
 
@@ -50,7 +51,8 @@ async def edge_site(shared: Shared, wanted: Wanted) -> list[Service]:
                 backoff=Backoff(first=_FIRST_REDIAL_SECONDS),
             ),
         )
-        services += [sync, watch, SyncShow(EdgeShow(sync, shared.metrics))]
+        again = sent_again(shared, watch)
+        services += [sync, watch, *again, SyncShow(EdgeShow(sync, shared.metrics))]
     elif wanted.gateway:
         watch = outbox_lookout(settings, shared.log, room)
         services.append(watch)

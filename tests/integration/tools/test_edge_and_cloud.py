@@ -201,13 +201,8 @@ async def test_an_edge_that_was_removed_comes_back_with_what_waited(
             await until(lambda: "was removed in the Cloud" in (there / "edge.err").read_text())
             await ends.publish(client, {"ts": now + 1, "values": {"temperature": 22}})
         again = await edges(at["settings"], "add", "north")
-        assert (again["id"], again["key"] == added["key"]) == (added["id"], False)
-        words = shlex.split(again["command"])[2:]
-        assert words.pop() == "--again"
-        refused = await edgeferry("edge", "--data", str(there), *words)
-        assert refused.returncode == 1
-        assert "give --again and it goes on with what waits here" in refused.stderr
-        async with edge(there, *words, "--again") as ready:
+        assert again["id"] == added["id"]
+        async with edge(there, *shlex.split(again["command"])[2:]) as ready:
             ends = Ends(ready["http"], at["http"], ends.device, logins)
             await ends.until_read(client, "temperature", now + 1, "22")
             await ends.publish(client, {"ts": now + 2, "values": {"temperature": 23}})
@@ -288,7 +283,15 @@ async def test_an_edge_stays_the_one_that_its_folder_holds(folders: tuple[Path, 
             assert f"in use by another Edgeferry (process {holder})" in ended.stderr
         ended = await edgeferry("edge", "--data", str(there), *shlex.split(second["command"])[2:])
         assert ended.returncode == 1
-        assert "enrol that one in another folder with --data" in ended.stderr
+        assert "enrol it in another folder with --data" in ended.stderr
+        other = ("--offline", "--enrol-only", *shlex.split(second["command"])[2:])
+        ended = await edgeferry("edge", "--data", str(there), *other, "--again")
+        assert ended.returncode == 0, ended.stderr
+        kept = load_settings(Path(ready["settings"]), environ={}).sync
+        assert kept.edge_key == second["key"]
+        words = shlex.split(first["command"])[2:]
+        ended = await edgeferry("edge", "--data", str(there), *words, "--again", "--enrol-only")
+        assert ended.returncode == 0, ended.stderr
         ended = await edgeferry("edge", "--data", str(there), "--log=kafka", "--kafka=127.0.0.1:9")
         assert ended.returncode == 1
         assert "its log in SQLite, not in the Kafka at 127.0.0.1:9" in ended.stderr
