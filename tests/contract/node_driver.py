@@ -6,7 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgeferry.core.message import DataType, RuleMessage
-from edgeferry.core.node import AttributesWrite, Leaving, NodeSpec, TimeseriesWrite
+from edgeferry.core.node import (
+    AttributesDelete,
+    AttributesWrite,
+    Leaving,
+    NodeSpec,
+    TimeseriesWrite,
+)
 from edgeferry.core.store import DeletedKey, TimeseriesDelete
 from edgeferry.rules.config import build_config
 
@@ -69,6 +75,11 @@ class MemoryPort:
             raise self.error
         self.saved.append(delete)
         return ()
+
+    async def delete_attributes(self, deletes: Sequence[AttributesDelete]) -> None:
+        if self.error is not None:
+            raise self.error
+        self.saved += deletes
 
     async def related(self, entities: Sequence[tuple[str, str]]) -> Sequence[Sequence[str]]:
         """Every device is assigned to two edges, nothing else to any."""

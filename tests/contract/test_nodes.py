@@ -46,6 +46,7 @@ SOURCES = Path(__file__).parent.parent.parent / "services" / "edgeferry" / "rule
 SAVED_TYPES = {
     "save_timeseries": "POST_TELEMETRY_REQUEST",
     "save_attributes": "POST_ATTRIBUTES_REQUEST",
+    "delete_attributes": "POST_TELEMETRY_REQUEST",
     "delete_timeseries": "TIMESERIES_DELETED",
     "push_to_edge": "POST_TELEMETRY_REQUEST",
 }

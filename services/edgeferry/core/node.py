@@ -108,6 +108,18 @@ class AttributesWrite(NamedTuple):
     versions: Mapping[str, int] = MappingProxyType({})
 
 
+class AttributesDelete(NamedTuple):
+    """Keys of one entity and scope. ``id``: of the message that wants it, by which a repeat is
+    known; ``ts``: when (ms)."""
+
+    id: str
+    entity_type: str
+    entity_id: str
+    scope: Scope
+    keys: Sequence[str]
+    ts: int
+
+
 class TimeseriesPort(Protocol):
     async def save(self, writes: Sequence[TimeseriesWrite]) -> None:
         """Store all, in order; return when durable. Repeating it changes nothing.
@@ -123,6 +135,13 @@ class AttributesPort(Protocol):
         ...
 
 
+class AttributeDeletesPort(Protocol):
+    async def delete_attributes(self, deletes: Sequence[AttributesDelete]) -> None:
+        """Delete what stands of all, in order; return when it is durable. Repeating it changes
+        nothing. Raises StoreUnavailable, LogUnavailable, NotAppliedYet (Later)."""
+        ...
+
+
 class EdgesPort(Protocol):
     async def related(self, entities: Sequence[tuple[str, str]]) -> Sequence[Sequence[str]]:
         """The ids of the edges that have to do with each (entity type, entity id): those a
@@ -132,7 +151,7 @@ class EdgesPort(Protocol):
         ...
 
 
-PortName = Literal["timeseries", "attributes", "edges"]
+PortName = Literal["timeseries", "attributes", "attribute_deletes", "edges"]
 C = TypeVar("C")
 
 

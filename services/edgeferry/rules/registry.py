@@ -6,6 +6,7 @@ from typing import Final
 from edgeferry.core.node import NodeSpec
 from edgeferry.rules.nodes import (
     check_fields,
+    delete_attributes,
     delete_timeseries,
     log,
     message_type_switch,
@@ -27,6 +28,7 @@ _SPECS: Final = (
     save_timeseries.NODE,
     delete_timeseries.NODE,
     save_attributes.NODE,
+    delete_attributes.NODE,
     push_to_cloud.NODE,
     push_to_edge.NODE,
     rpc_call_request.NODE,

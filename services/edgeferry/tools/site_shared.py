@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry
 
 from edgeferry.attributes.facts import Here
+from edgeferry.attributes.node_deletes import DeletesByChanges
 from edgeferry.attributes.node_saves import AttributesByChanges
 from edgeferry.attributes.notifier import Applied
 from edgeferry.core.admission import Admission
@@ -81,6 +82,12 @@ class Shared:
             ports={
                 "timeseries": self.store.timeseries,
                 "attributes": AttributesByChanges(
+                    changes=self.changes,
+                    attributes=self.store.attributes,
+                    tenant_id=self.settings.tenant_id,
+                    origin=self.here.origin,
+                ),
+                "attribute_deletes": DeletesByChanges(
                     changes=self.changes,
                     attributes=self.store.attributes,
                     tenant_id=self.settings.tenant_id,
