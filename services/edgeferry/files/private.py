@@ -15,9 +15,9 @@ def keep_private() -> None:
 
 def make_private(folder: Path) -> None:
     """Take the rights of others from a folder of a site and from the files in it. What
-    belongs to another user stays as it is, as a volume of a cluster does; so does a folder
+    cannot be changed stays as it is, such as a volume that is another user's; so does a folder
     that is everybody's, such as /tmp. No folder: nothing to do."""
-    with contextlib.suppress(FileNotFoundError, PermissionError):
+    with contextlib.suppress(OSError):
         if folder.stat().st_mode & stat.S_ISVTX:
             return
         _take(folder)
@@ -27,7 +27,7 @@ def make_private(folder: Path) -> None:
 
 
 def _take(path: Path) -> None:
-    with contextlib.suppress(FileNotFoundError, PermissionError):
+    with contextlib.suppress(OSError):
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & _OTHERS:
             path.chmod(mode & ~_OTHERS)

@@ -95,7 +95,8 @@ class Seal:
         except InvalidTag:
             raise StoreUnusable(
                 f"the credentials of {key[0]} {key[1]} were sealed with another key than "
-                f"{self._path}: restore that file from a backup"
+                f"{self._path}: restore that file from a backup; or, where this is another "
+                "site's store, name the keyspace or data folder of this one in its settings"
             ) from None
 
     def _opened(self) -> AESSIV:
