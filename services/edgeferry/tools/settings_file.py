@@ -12,17 +12,18 @@ from edgeferry.runtime.strict_yaml import dump_yaml
 
 def write_settings(path: Path, settings: Settings, head: str) -> None:
     """Whole or not at all; ``head`` becomes its first lines, comments. A file that says all
-    this already stays as it is, with the comments of its owner; otherwise the file before
+    this already stays as it is, with the comments of its owner; otherwise one that has any
     stays beside it (``before_path``). Raises InvalidSettings, OSError."""
-    before = path.read_bytes() if path.exists() else None
-    if before is not None:
+    comments = [f"# {line}" for line in head.splitlines()]
+    if path.exists():
         if load_settings(path, environ={}) == settings:
             return
-        write_whole(before_path(path), before)
+        before = path.read_text()
+        if any("#" in line and line not in comments for line in before.splitlines()):
+            write_whole(before_path(path), before.encode())
     document = settings.model_dump(exclude_defaults=True)
     text = dump_yaml({"role": settings.role, "site": settings.site, **_plain_members(document)})
-    comments = "".join(f"# {line}\n" for line in head.splitlines())
-    write_whole(path, f"{comments}{text}".encode())
+    write_whole(path, "\n".join((*comments, text)).encode())
 
 
 def before_path(path: Path) -> Path:

@@ -59,6 +59,8 @@ def test_an_option_changes_its_setting_and_nothing_else(tmp_path: Path) -> None:
     assert (after.log_level, after.api, after.sync) == ("ERROR", before.api, before.sync)
     assert before_path(file).read_text() == mine
     assert before_path(file).name in file.read_text()
+    started(tmp_path, host="127.0.0.1")
+    assert before_path(file).read_text() == mine  # not lost at the second change
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
