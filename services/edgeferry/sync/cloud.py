@@ -206,6 +206,7 @@ class CloudSync:
                     depth=figures.end - figures.first,
                     oldest_age_ms=age,
                     lost=figures.dropped,
+                    received=figures.acked,
                     applied=applied if epoch and applied_epoch == epoch else None,
                     rate=self._rate(edge_id, outbox.lane),
                 )

@@ -29,7 +29,8 @@ class ReceivedLane:
 class SentLane:
     """Of a lane down. ``made``: the end of the edge's queue; everything below ``sent`` has left,
     everything below ``acked`` is durable at the Edge, below ``applied`` handed on there, as it
-    told last (None: not known). ``depth``: events not acknowledged; ``rate``: acked a second."""
+    told last (None: not known). ``received``: what is known of it, that it is durable.
+    ``depth``: events not acknowledged; ``rate``: acked a second."""
 
     lane: str
     epoch: int
@@ -39,6 +40,7 @@ class SentLane:
     depth: int
     oldest_age_ms: int | None
     lost: int
+    received: int
     applied: int | None = None
     rate: float = 0.0
 

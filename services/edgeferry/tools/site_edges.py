@@ -13,8 +13,8 @@ from edgeferry.sync.cloud import CloudSync
 
 
 def edges_route(sync: CloudSync, read_token: str) -> Route:
-    """GET /edges, for whom /metrics is: connected or not; of each lane made, sent, received (of
-    those up), acked and applied positions (null: not known), depth, the age of the oldest that
+    """GET /edges, for whom /metrics is: connected or not; of each lane made, sent, received,
+    acked and applied positions (null: not known), depth, the age of the oldest that
     waits (ms), events per second, lost."""
 
     async def show(request: Request) -> Response:

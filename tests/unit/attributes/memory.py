@@ -205,6 +205,7 @@ class Site:
         self.rpcs = MemoryRpcs()
         self.timeseries = MemoryTimeseries()
         self.applied = Applied()
+        self.late: list[int] = []
         self.log: list[Record] = []
         self.done = 0
         self.outputs = Outputs()
@@ -229,6 +230,7 @@ class Site:
             ),
             applied=self.applied,
             clock=self.clock,
+            late=self.late.append,
         )
 
     def put(self, change: Change) -> None:
