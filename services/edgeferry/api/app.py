@@ -25,7 +25,13 @@ from edgeferry.api.routes import (
     telemetry_writes,
 )
 from edgeferry.core.changes import NotAppliedYet
-from edgeferry.core.errors import LogUnavailable, RecordTooLarge, StoreUnavailable
+from edgeferry.core.errors import (
+    ChangeRefused,
+    EntityGone,
+    LogUnavailable,
+    RecordTooLarge,
+    StoreUnavailable,
+)
 
 _RETRY_SECONDS = "2"
 _CODES = {
@@ -90,6 +96,14 @@ def _answer_errors(app: FastAPI, context: ApiContext, routes: Sequence[BaseRoute
     @app.exception_handler(NotAppliedYet)
     async def not_applied(request: Request, error: NotAppliedYet) -> Response:
         return answer(_later(str(error)))
+
+    @app.exception_handler(ChangeRefused)
+    async def refused(request: Request, error: ChangeRefused) -> Response:
+        return answer(ApiError(400, ErrorCode.BAD_REQUEST_PARAMS, str(error)))
+
+    @app.exception_handler(EntityGone)
+    async def gone(request: Request, error: EntityGone) -> Response:
+        return answer(ApiError(404, ErrorCode.NOT_FOUND, str(error)))
 
     @app.exception_handler(RecordTooLarge)
     async def too_large(request: Request, error: RecordTooLarge) -> Response:

@@ -4,17 +4,21 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
-from edgeferry.attributes.notifier import Applied
+from edgeferry.attributes.entity_decisions import EntityOutcome, decision_of
+from edgeferry.attributes.notifier import Applied, check_applied, gone
+from edgeferry.attributes.versions import values_of
 from edgeferry.core.changes import (
     RPC_RANKS,
     AttributeChange,
     Change,
+    EntityAction,
     EntityChange,
     News,
     NotAppliedYet,
     RpcChange,
 )
 from edgeferry.core.clock import Clock
+from edgeferry.core.errors import ChangeRefused
 from edgeferry.core.record import LogWriter, Outgoing
 from edgeferry.core.store import AttributesStore, EntityStore, RpcStore
 from edgeferry.log.change_codec import encode_change
@@ -33,8 +37,8 @@ class Waiting(Protocol):
     """Waits until changes are applied: ``expect`` is called before they are published."""
 
     def expect(self, changes: Sequence[Change]) -> Callable[[float], Awaitable[bool]]:
-        """What waits so many seconds at most, and says whether all are applied; with 0 it
-        gives up waiting."""
+        """What waits so many seconds at most, and says whether all are decided; with 0 it
+        gives up waiting. It raises ChangeRefused, EntityGone."""
         ...
 
     def news_of(self, device_id: str, rpc_id: str) -> News:
@@ -56,6 +60,7 @@ class InProcess:
                 _, unfinished = await asyncio.wait(expected.values(), timeout=seconds)
             finally:
                 self._applied.forget(expected)
+            check_applied(expected.values())
             return not unfinished
 
         return wait
@@ -105,12 +110,14 @@ class ByPolling:
         return wait
 
     async def is_applied(self, change: Change) -> bool:
+        """Raises StoreUnavailable, ChangeRefused, EntityGone."""
         if isinstance(change, AttributeChange):
             place = (change.entity_type, change.entity_id, change.scope)
-            for key in {*change.upserts, *change.deletes}:
+            for key in values_of(change):
                 past = await self._attributes.decisions(*place, key)
                 if all(one.event_id != change.id for one in past):
-                    return await self._is_deleted(place[:2])
+                    await self._check_there(place[:2])
+                    return False
             return True
         if isinstance(change, EntityChange):
             return await self._entity_is_applied(change)
@@ -120,27 +127,34 @@ class ByPolling:
         )
 
     async def _entity_is_applied(self, change: EntityChange) -> bool:
+        """What was decided is kept with the entity; of one that nobody knows nothing is."""
         key = (change.entity_type, change.entity_id)
+        entity = (await self._entities.entities([key])).get(key)
+        if entity is not None:
+            decision = decision_of(entity, change.id)
+            if decision is not None and decision.outcome is EntityOutcome.REFUSED:
+                raise ChangeRefused(f"{key[0]} {key[1]} may not be changed from here")
+            return decision is not None
         match change.action:
-            case "ASSIGNED_TO_EDGE":
-                return change.edge_id in (await self._store_edges(key))
-            case "UNASSIGNED_FROM_EDGE":
-                return change.edge_id not in (await self._store_edges(key))
-            case "CREDENTIALS":
+            case EntityAction.ASSIGNED:
+                return change.edge_id in await self._edges_of(key)
+            case EntityAction.UNASSIGNED:
+                return change.edge_id not in await self._edges_of(key)
+            case EntityAction.CREDENTIALS:
                 credentials = await self._entities.credentials(key)
                 return credentials is not None and credentials.event_id == change.id
-            case "SNAPSHOT":
+            case EntityAction.SNAPSHOT:
                 return True  # changes nothing that could be read
-            case _:
-                entity = (await self._entities.entities([key])).get(key)
-                return entity is not None and entity.event_id == change.id
+            case EntityAction.SAVED | EntityAction.DELETED:
+                return False
 
-    async def _is_deleted(self, key: tuple[str, str]) -> bool:
-        """Nothing is decided about it any more."""
+    async def _check_there(self, key: tuple[str, str]) -> None:
+        """Nothing is decided about what is deleted. Raises EntityGone."""
         entity = (await self._entities.entities([key])).get(key)
-        return entity is not None and entity.deleted
+        if entity is not None and entity.deleted:
+            raise gone(key)
 
-    async def _store_edges(self, key: tuple[str, str]) -> Sequence[str]:
+    async def _edges_of(self, key: tuple[str, str]) -> Sequence[str]:
         return (await self._entities.edges_of([key])).get(key, ())
 
 
@@ -177,6 +191,7 @@ class HereOrElsewhere:
                     }
             finally:
                 self._applied.forget(expected)
+            check_applied(expected.values())
             return not waiting and await elsewhere(max(0.0, end - loop.time()))
 
         return wait
@@ -201,7 +216,7 @@ class SubmittedChanges:
         self._seconds = seconds
 
     async def submit(self, changes: Sequence[Change]) -> None:
-        """Raises LogUnavailable, NotAppliedYet, RecordTooLarge."""
+        """Raises LogUnavailable, NotAppliedYet, RecordTooLarge, ChangeRefused, EntityGone."""
         if not changes:
             return
         wait = self._waiting.expect(changes)
@@ -212,7 +227,7 @@ class SubmittedChanges:
             raise
         if not await wait(self._seconds):
             raise NotAppliedYet(
-                f"the change is kept and will be applied, but was not within {self._seconds:g} s"
+                f"the change is kept and will be decided, but was not within {self._seconds:g} s"
             )
 
     def news_of(self, device_id: str, rpc_id: str) -> News:

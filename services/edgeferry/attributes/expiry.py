@@ -8,7 +8,7 @@ from typing import Final
 from edgeferry.attributes.facts import Here
 from edgeferry.core.changes import Changes, RpcChange, RpcStatus, expired_body
 from edgeferry.core.clock import Clock
-from edgeferry.core.errors import Later, StoreFault
+from edgeferry.core.errors import ChangeRefused, Later, StoreFault
 from edgeferry.core.ids import new_entity_id
 from edgeferry.core.store import Rpc, RpcStore
 from edgeferry.runtime.background import BackgroundService
@@ -46,7 +46,7 @@ class Expiry(BackgroundService):
             try:
                 more = await self.sweep() == AT_ONCE
                 await self._forget()
-            except (Later, StoreFault) as error:
+            except (Later, ChangeRefused, StoreFault) as error:
                 log.warning("commands whose time is over are ended later: %s", error)
             await asyncio.sleep(0 if more else PERIOD_SECONDS)
 

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from edgeferry.core.changes import AttributeChange, Changes
+from edgeferry.core.errors import EntityGone
 from edgeferry.core.ids import derived_id
 from edgeferry.core.kv import Scope
 from edgeferry.core.node import AttributesDelete
@@ -28,7 +30,8 @@ class DeletesByChanges:
         self._origin = origin
 
     async def delete_attributes(self, deletes: Sequence[AttributesDelete]) -> None:
-        """Raises StoreUnavailable, LogUnavailable, NotAppliedYet, RecordTooLarge."""
+        """Raises StoreUnavailable, LogUnavailable, NotAppliedYet, RecordTooLarge,
+        ChangeRefused."""
         standing = await self._standing(deletes)
         changes: list[AttributeChange] = []
         for delete in deletes:
@@ -37,7 +40,8 @@ class DeletesByChanges:
             there.difference_update(keys)
             if keys:
                 changes.append(self._change(delete, keys))
-        await self._changes.submit(changes)
+        with suppress(EntityGone):  # so are its attributes
+            await self._changes.submit(changes)
 
     async def _standing(self, deletes: Sequence[AttributesDelete]) -> dict[_Place, set[str]]:
         keys: dict[_Place, dict[str, None]] = {}

@@ -6,9 +6,11 @@ keeps them and who gave them: it comes twice, by itself and through the chains, 
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from edgeferry.core.changes import AttributeChange, Changes
+from edgeferry.core.errors import EntityGone
 from edgeferry.core.ids import derived_id
 from edgeferry.core.kv import Scope, Value
 from edgeferry.core.node import AttributesWrite
@@ -44,7 +46,7 @@ class AttributesByChanges:
         self._only_changed = only_changed
 
     async def save(self, writes: Sequence[AttributesWrite]) -> Sequence[Mapping[str, int]]:
-        """Raises StoreUnavailable, LogUnavailable, NotAppliedYet."""
+        """Raises StoreUnavailable, LogUnavailable, NotAppliedYet, ChangeRefused."""
         standing = await self._standing(writes)
         versions: list[dict[str, int]] = [{} for _ in writes]
         changes: list[AttributeChange] = []
@@ -56,7 +58,8 @@ class AttributesByChanges:
             if own:
                 changes.append(self._change(write, own, _OWN))
                 given.append((index, changes[-1]))
-        await self._changes.submit(changes)
+        with suppress(EntityGone):  # nothing is to stand of what was deleted meanwhile
+            await self._changes.submit(changes)
         for index, change in given:
             versions[index] |= await self._given(change)
         return versions

@@ -1,6 +1,6 @@
 """The attributes service: every change of an entity, in order, by one owner."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -8,11 +8,18 @@ from edgeferry.attributes.commands import Commands
 from edgeferry.attributes.entities import Entities
 from edgeferry.attributes.facts import Consequences, Facts, Here
 from edgeferry.attributes.fanout import fan_out
-from edgeferry.attributes.notifier import Applied
-from edgeferry.attributes.versions import Known, Wanted, evicted, may_be_decided, versioned
+from edgeferry.attributes.notifier import Applied, gone
+from edgeferry.attributes.versions import (
+    Known,
+    Wanted,
+    evicted,
+    may_be_decided,
+    values_of,
+    versioned,
+)
 from edgeferry.core.changes import AttributeChange, Change, EntityChange, RpcChange
 from edgeferry.core.clock import Clock
-from edgeferry.core.errors import Never
+from edgeferry.core.errors import ChangeRefused, EntityGone, Never
 from edgeferry.core.events import CloudEvent
 from edgeferry.core.kv import Scope
 from edgeferry.core.message import EntityType, RuleMessage
@@ -43,13 +50,18 @@ class AttributesService:
         commands: Commands,
         applied: Applied,
         clock: Clock,
+        late: Callable[[int], None] = lambda count: None,
     ) -> None:
+        """``late``: counts attribute changes that came after their entity was deleted, or taken
+        from this edge."""
         self._here = here
         self._attributes = attributes
         self._entities = entities
         self._commands = commands
         self._applied = applied
         self._clock = clock
+        self._late = late
+        self._not_applied: dict[str, Never] = {}
 
     @property
     def name(self) -> str:
@@ -71,6 +83,8 @@ class AttributesService:
         """See ``Processor``. Attribute changes that follow each other are decided together."""
         out = Consequences()
         read = [one for record in records if (one := _read(record, outputs)) is not None]
+        for one in read:
+            self._not_applied.pop(one.change.id, None)
         batch = _of_entities(read)
         for attributes, group in groupby(read, lambda one: isinstance(one.change, AttributeChange)):
             if attributes:
@@ -80,7 +94,7 @@ class AttributesService:
                 try:
                     await self._apply(one, batch, out)
                 except Never as error:
-                    outputs.dead.append(Dead(one.record, error))
+                    self._refuse(one, error, outputs)
         outputs.records += outgoing(out, self._here.site)
 
     async def delivered(self, records: Sequence[Record]) -> None:
@@ -89,13 +103,21 @@ class AttributesService:
                 change = decode_change(record.value)
             except Never:
                 continue
-            self._applied.tell(change.id)
+            error = self._not_applied.pop(change.id, None)
+            if isinstance(error, EntityGone):
+                self._late(1)
+            self._applied.tell(change.id, error)
             if isinstance(change, RpcChange):
                 self._applied.tell(change.rpc_id)
 
     async def assigned(self, committed: Mapping[TopicPartition, int]) -> None:
         """Of the store nothing is held in memory."""
+        self._not_applied.clear()
         self._applied.partitions = frozenset(at.partition for at in committed)
+
+    def _refuse(self, one: _Read, error: Never, outputs: Outputs) -> None:
+        outputs.dead.append(Dead(one.record, error))
+        self._not_applied[one.change.id] = ChangeRefused(str(error))
 
     async def _apply(
         self, one: _Read, batch: Mapping[EntityKey, Sequence[str]], out: Consequences
@@ -113,6 +135,9 @@ class AttributesService:
         """One read of what stands per entity and scope, one apply for all. What is about a
         deleted entity comes too late: nothing is to stand of it."""
         facts = await self._entities.facts(list(dict.fromkeys(map(_entity_of, read))))
+        for one in read:
+            if facts[_entity_of(one)].deleted:
+                self._not_applied[one.change.id] = gone(_entity_of(one))
         read = [one for one in read if not facts[_entity_of(one)].deleted]
         known = await self._known(read)
         passed = evicted(
@@ -124,17 +149,16 @@ class AttributesService:
             change = one.change
             assert isinstance(change, AttributeChange)
             place = (change.entity_type, change.entity_id, change.scope)
-            keys = {**change.upserts, **dict.fromkeys(change.deletes)}
             try:
                 rows = versioned(
                     change,
-                    {key: known.get((*place, key), Known()) for key in keys},
+                    {key: known.get((*place, key), Known()) for key in values_of(change)},
                     self._here.origin,
                     now_ms,
                     _source(one.record),
                 )
             except Never as error:
-                outputs.dead.append(Dead(one.record, error))
+                self._refuse(one, error, outputs)
                 continue
             rows = [row for row in rows if (change.id, row.row.key) not in passed]
             for row in rows:
@@ -167,7 +191,7 @@ class AttributesService:
             assert isinstance(change, AttributeChange)
             place = (change.entity_type, change.entity_id, change.scope)
             keys = wanted.setdefault(place, {})
-            for key in {*change.upserts, *change.deletes}:
+            for key in values_of(change):
                 least = may_be_decided(change.versions.get(key, 0), record.timestamp)
                 keys[key] = min(keys.get(key, least), least)
         known: dict[_Place, Known] = {}

@@ -168,7 +168,8 @@ class Changes(Protocol):
     async def submit(self, changes: Sequence[Change]) -> None:
         """Return when all are applied: a read after this sees them.
 
-        Raises LogUnavailable (nothing is promised), NotAppliedYet (durable), RecordTooLarge."""
+        Raises LogUnavailable (nothing is promised), NotAppliedYet (durable), RecordTooLarge,
+        and when all are decided ChangeRefused, EntityGone for those that changed nothing."""
         ...
 
     def news_of(self, device_id: str, rpc_id: str) -> "News":

@@ -83,6 +83,15 @@ class InvalidPayload(Never):
     """A device or client sent what the rules of section 7.1 refuse; the text says why."""
 
 
+class ChangeRefused(Never):
+    """A submitted change cannot be applied, now or ever: it became a dead letter. The text says
+    why."""
+
+
+class EntityGone(Never):
+    """A submitted change came too late: its entity was deleted, or is another site's now."""
+
+
 class PayloadTooLarge(InvalidPayload):
     """The payload is above the limit of this site."""
 

@@ -18,6 +18,7 @@ from edgeferry.core.changes import (
     attempt_of,
 )
 from edgeferry.core.clock import Clock
+from edgeferry.core.errors import ChangeRefused
 from edgeferry.core.ids import new_entity_id
 from edgeferry.core.store import Rpc, RpcStore
 from edgeferry.gateway.ports import Command
@@ -59,7 +60,7 @@ class KeptCommands:
 
         Raises StoreUnavailable, LogUnavailable, RecordTooLarge."""
         wish = self._sent(device_id, command)
-        with suppress(NotAppliedYet):  # it will be decided, and nobody else can say how
+        with suppress(NotAppliedYet, ChangeRefused):  # what stands of it says more
             await self._changes.submit([wish])
         while True:
             rpc = await self._rpcs.get(wish.rpc_id)

@@ -240,6 +240,9 @@ class Metrics:
         self._repeats = counter(
             "sync_repeated_events", "Received events that the intake had seen already."
         )
+        self._late_changes = counter(
+            "late_changes", "Changes of attributes that came after their entity was gone from here."
+        )
         self._outbox_bytes = gauge(
             "outbox_bytes", "Of events not acknowledged: keys, values, headers.", lane
         )
@@ -270,6 +273,24 @@ class Metrics:
         self._lane_lost = counter(
             "sync_lost_events", "Events gone from the sender's log before they were sent.", lane
         )
+
+        down = ("edge", "lane")
+        self._queue_lost = counter(
+            "edge_queue_lost_events", "Events gone from the Edge queue before the Edge had them.",
+            down,
+        )  # fmt: skip
+        self._queue_waiting = gauge(
+            "edge_queue_events", "Events in the Edge queue that the Edge has not.", down
+        )
+        self._queues: dict[tuple[str, str], TotalCounter] = {}
+
+    def edge_queue(self, edge_id: str, lane: str, waiting: int, lost: int) -> None:
+        """Of an edge's lane down. ``lost``: in all."""
+        at = (edge_id, lane)
+        if at not in self._queues:
+            self._queues[at] = TotalCounter(self._queue_lost.labels(*at))
+        self._queues[at].reach(lost)
+        self._queue_waiting.labels(*at).set(waiting)
 
     def node(self, chain: str, node: str) -> NodeMetrics:
         return NodeMetrics(
@@ -330,6 +351,11 @@ class Metrics:
     def repeated(self, events: int) -> None:
         """So many more events that the intake let not pass again."""
         self._repeats.inc(events)
+
+    def late_changes(self, count: int) -> None:
+        """So many more changes of attributes came after their entity was deleted, or was taken
+        from this edge."""
+        self._late_changes.inc(count)
 
     def disk_free(self, size: int) -> None:
         self._disk_free.set(size)

@@ -1,6 +1,6 @@
 """A site's owner of changes, and how the other services of its processes reach it."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 
 from edgeferry.attributes.client import (
@@ -51,9 +51,14 @@ def changes_of(here: Here, writer: LogWriter, waiting: Waiting) -> Changes:
 
 
 def attributes_service(
-    here: Here, store: Store, clock: Clock, applied: Applied, nodes: Container[str]
+    here: Here,
+    store: Store,
+    clock: Clock,
+    applied: Applied,
+    nodes: Container[str],
+    late: Callable[[int], None] = lambda count: None,
 ) -> AttributesService:
-    """``nodes``: the topics of the site's rule nodes."""
+    """``nodes``: the topics of the site's rule nodes; ``late``: see there."""
     return AttributesService(
         here=here,
         attributes=store.attributes,
@@ -66,6 +71,7 @@ def attributes_service(
         commands=Commands(here=here, store=store.rpcs, outcomes=Outcomes(nodes=nodes)),
         applied=applied,
         clock=clock,
+        late=late,
     )
 
 

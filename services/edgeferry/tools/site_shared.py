@@ -111,7 +111,9 @@ class Shared:
         processors = self.rule_processors(wanted) if wanted.nodes else []
         if wanted.attributes:
             nodes = {reads.topic for reads in node_inputs(self.site, self.chains)}
-            owner = attributes_service(self.here, self.store, self.clock, self.applied, nodes)
+            owner = attributes_service(
+                self.here, self.store, self.clock, self.applied, nodes, self.metrics.late_changes
+            )
             processors.append(owner)
         return processors
 

@@ -1,10 +1,13 @@
 """Devices, their credentials and their edges over REST."""
 
 import json
+from collections.abc import Sequence
 
 import httpx
 import pytest
 
+from edgeferry.core.changes import Change
+from edgeferry.core.errors import ChangeRefused, EntityGone, Never
 from edgeferry.log.codec import decode_edge_event
 from tests.unit.api.site import Site
 
@@ -248,3 +251,20 @@ async def test_the_devices_of_a_deleted_edge_are_nobodys(
     await site.store.entities.assign(key, edge)
     assert (await client.delete(f"/api/edge/{edge}/device/{device}")).status_code == 200
     assert await site.store.entities.edges_of([key]) == {key: [other]}
+
+
+@pytest.mark.parametrize(("error", "status"), [(ChangeRefused, 400), (EntityGone, 404)])
+async def test_a_change_that_its_owner_did_not_apply_is_no_success(
+    client: httpx.AsyncClient,
+    site: Site,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[Never],
+    status: int,
+) -> None:
+    async def submit(changes: Sequence[Change]) -> None:
+        raise error("why")
+
+    path = f"/api/plugins/telemetry/DEVICE/{id_of(await made(client))}/attributes/SERVER_SCOPE"
+    monkeypatch.setattr(site.changes, "submit", submit)
+    answer = await client.post(path, json={"a": 1})
+    assert (answer.status_code, answer.json()["message"]) == (status, "why")
