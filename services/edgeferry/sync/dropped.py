@@ -43,6 +43,12 @@ class DropLedger(NamedTuple):
     def total(self) -> int:
         return self.reported + self.untold
 
+    def gone(self, acked: int, log: LogFacts) -> int:
+        """Events that ever left the log unacknowledged, those that it let go by itself and
+        nobody has noted yet, too."""
+        counted = max(acked, self.below, *(told.offset for told in self.told), 0)
+        return self.total + max(0, log.start - counted)
+
     def standing(self, log: LogFacts) -> "DropLedger":
         """As the log proves it: a drop is noted before it is done, and may not have been."""
         if self.log_id and log.log_id and self.log_id != log.log_id:

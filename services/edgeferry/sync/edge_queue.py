@@ -5,16 +5,16 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from edgeferry.core.clock import Clock
 from edgeferry.core.errors import Later, Never
 from edgeferry.core.record import HEADER_ORIGIN, HEADER_TRACEPARENT, Record
-from edgeferry.core.store import EdgeEventRow, EdgeEventStore
+from edgeferry.core.store import EdgeEventRow, EdgeEventStore, PositionStore
 from edgeferry.log.codec import decode_edge_event
 from edgeferry.log.topics import site_topic
 from edgeferry.streams.processor import Dead, Outputs, TopicPartition
 from edgeferry.sync.lanes import DOWN
+from edgeferry.sync.queue_bounds import QueueBounds, Retention
 from edgeferry.sync.send_log import OutboxTopics
 
 _EXPIRE_SECONDS = 600.0
@@ -23,14 +23,6 @@ _NEWEST = 2_000
 _READ_BYTES = 1_000_000
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """How long an Edge may be away: ``seconds``, and ``rows`` of each edge's lane."""
-
-    seconds: int = 30 * 86_400
-    rows: int = 10_000_000
 
 
 class QueueNews:
@@ -82,6 +74,7 @@ class EdgeQueue:
         *,
         site: str,
         store: EdgeEventStore,
+        positions: PositionStore,
         topics: OutboxTopics,
         news: QueueNews,
         clock: Clock,
@@ -92,7 +85,9 @@ class EdgeQueue:
         self._log_topics = topics
         self._news = news
         self._clock = clock
-        self._retention = retention or Retention()
+        self._bounds = QueueBounds(
+            store=store, positions=positions, retention=retention or Retention()
+        )
         self._lanes = {site_topic(site, lane): lane for lane in DOWN}
         self._ids: dict[str, str] = {}
         self._expired_at: float | None = None
@@ -179,10 +174,8 @@ class EdgeQueue:
         if self._expired_at is not None and now - self._expired_at < _EXPIRE_SECONDS:
             return
         self._expired_at = now
-        before_ms = self._clock.now_ms() - self._retention.seconds * 1000
         try:
-            if gone := await self._store.expire(before_ms, self._retention.rows):
-                log.warning("%d old events left the Edge queue", gone)
+            await self._bounds.keep(self._clock.now_ms())
         except Later as error:
             log.warning("old events leave the Edge queue later: %s", error)
 

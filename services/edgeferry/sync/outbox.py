@@ -209,7 +209,7 @@ class Outbox:
         first = min(aside.passed(max(acked, facts.start)), facts.end)
         size, measured = await self.bytes_from(first, facts.end)
         oldest_ms = await self._oldest_ms(first, self.session) if first < facts.end else None
-        dropped = (await self._standing(facts)).total
+        dropped = (await self._standing(facts)).gone(acked, facts)
         return Figures(first, facts.end, size, measured, oldest_ms, acked, dropped)
 
     async def oldest_ms(self) -> int | None:

@@ -9,6 +9,7 @@ from edgeferry.core.store import EdgeEventStore, PositionStore, QueuedEvent
 from edgeferry.sync.edge_queue import QueueNews
 from edgeferry.sync.lanes import DOWN
 from edgeferry.sync.outbox import Outbox
+from edgeferry.sync.queue_bounds import stream_of
 from edgeferry.sync.resume import LogFacts
 
 _POLL_SECONDS = 0.15
@@ -82,7 +83,7 @@ class DownLanes:
     def _outbox(self, edge_id: str, lane: str) -> Outbox:
         log = QueueLog(edge_id=edge_id, lane=lane, store=self._store, news=self._news)
         return Outbox(
-            lane=lane, log=log, positions=self._positions, stream=f"down/{edge_id}/{lane}"
+            lane=lane, log=log, positions=self._positions, stream=stream_of(edge_id, lane)
         )
 
 

@@ -109,6 +109,7 @@ def _edge_queue(shared: Shared, news: QueueNews) -> EdgeQueue:
     return EdgeQueue(
         site=shared.site,
         store=shared.store.edge_events,
+        positions=shared.store.positions,
         topics=shared.log.topics,
         news=news,
         clock=shared.clock,

@@ -221,6 +221,8 @@ class CloudShow:
                 shown = self._metrics.lane(lane.lane)
                 shown.received(self._rising.by(lane.received, edge.id, lane.lane, "received"))
                 shown.lost(self._rising.by(lane.lost, edge.id, lane.lane, "lost"))
+            for down in edge.down:
+                self._metrics.edge_queue(edge.id, down.lane, down.depth, down.lost)
 
 
 class WhenReady:

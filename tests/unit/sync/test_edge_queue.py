@@ -16,7 +16,8 @@ from edgeferry.log.codec import decode_edge_event, encode_edge_event
 from edgeferry.runtime.settings import StoreSettings
 from edgeferry.store import open_store
 from edgeferry.streams.processor import Outputs
-from edgeferry.sync.edge_queue import EdgeQueue, QueueNews, Retention
+from edgeferry.sync.edge_queue import EdgeQueue, QueueNews
+from edgeferry.sync.queue_bounds import Retention
 from edgeferry.sync.queue_log import DownLanes, QueueLog
 from tests.unit.sync.fakes import MemoryLog, MemoryTopics
 from tests.unit.sync.links import Pair, until
@@ -54,6 +55,7 @@ class Queue:
         self.processor = EdgeQueue(
             site="cloud",
             store=self.store,
+            positions=store.positions,
             topics=MemoryTopics(self.log),
             news=self.news,
             clock=self.clock,
