@@ -107,6 +107,31 @@ def moment(ms: int) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S}.{ms % 1000:03}Z"
 
 
+def byte_size(count: int) -> str:
+    """Such as 76.7 GiB."""
+    size, unit = float(count), "bytes"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{count} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
+
+
+def time_span(seconds: float) -> str:
+    """In the two largest units that it has, such as 2 h 5 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    for unit, length, smaller, part in (
+        ("d", 86_400, "h", 3_600),
+        ("h", 3_600, "min", 60),
+        ("min", 60, "s", 1),
+    ):
+        if seconds >= length:
+            rest = int(seconds % length) // part
+            return f"{int(seconds // length)} {unit}" + (f" {rest} {smaller}" if rest else "")
+    raise AssertionError(seconds)
+
+
 def _told(error: BaseException) -> str | None:
     """None for what is no operator's to mend."""
     if isinstance(error, EdgeferryError):

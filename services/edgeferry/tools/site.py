@@ -36,7 +36,7 @@ async def edge_site(shared: Shared, wanted: Wanted) -> list[Service]:
         processors.append(_intake(shared, "cloud"))
     if processors:
         services += [shared.runner(processors), *shared.beside_processors(wanted)]
-    settings, watch = shared.settings, None
+    settings, watch, sync = shared.settings, None, None
     room = WatchParts(admission=shared.admission, clock=shared.clock, metrics=shared.metrics)
     if wanted.sync:
         services.append(_trim(shared))
@@ -57,7 +57,12 @@ async def edge_site(shared: Shared, wanted: Wanted) -> list[Service]:
         watch = outbox_lookout(settings, shared.log, room)
         services.append(watch)
     token = settings.api.read_token.get_secret_value()
-    shown = [outbox_route(watch, shared.admission, shared.clock, token)] if watch else []
+    shown: list[BaseRoute] = []
+    if watch is not None:
+        room_shown = outbox_route(
+            watch, shared.admission, shared.clock, token, data=settings.data, sync=sync
+        )
+        shown.append(room_shown)
     return services + front(shared, wanted, shown)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import orjson
 from starlette.requests import Request
@@ -19,6 +20,7 @@ from edgeferry.runtime.metrics import Metrics
 from edgeferry.runtime.read_access import may_read
 from edgeferry.runtime.settings import OutboxLaneSettings, Settings
 from edgeferry.sync.caps import Caps, Figures, fill
+from edgeferry.sync.edge import EdgeSync
 from edgeferry.sync.lanes import GENERAL_UP, TELEMETRY_UP, UP
 from edgeferry.sync.outbox import Outbox
 from edgeferry.sync.outbox_watch import OutboxWatch, WatchedLane, WatchParts
@@ -117,7 +119,8 @@ def disk_watch(settings: Settings, admission: Admission, metrics: Metrics) -> li
 
 
 def lane_row(name: str, kind: Lane, figures: Figures, caps: Caps, now_ms: int) -> dict[str, object]:
-    """A lane as the route and the command show it. Bytes, seconds; null: no cap."""
+    """A lane as the route and the command show it. Bytes, seconds; null: no cap. ``full_of``:
+    which of the caps is fullest."""
     found = fill(caps, figures, now_ms)
     return {
         "lane": name,
@@ -131,14 +134,34 @@ def lane_row(name: str, kind: Lane, figures: Figures, caps: Caps, now_ms: int) -
         "cap_age_seconds": caps.max_age_seconds or None,
         "policy": caps.policy,
         "full": round(found.ratio, 4),
+        "full_of": found.cap if _is_capped(caps) else None,
         "acked": figures.acked,
         "end": figures.end,
         "dropped": figures.dropped,
     }
 
 
-def outbox_route(watch: OutboxWatch, admission: Admission, clock: Clock, read_token: str) -> Route:
-    """GET /outbox, for whom /metrics is: what waits for the Cloud, as last looked at."""
+def _is_capped(caps: Caps) -> bool:
+    return bool(caps.max_bytes or caps.max_events or caps.max_age_seconds)
+
+
+def link_row(sync: EdgeSync) -> dict[str, object]:
+    """``detail``: why there is no connection."""
+    status = sync.status()
+    return {"connected": status.connected, "detail": status.detail}
+
+
+def outbox_route(
+    watch: OutboxWatch,
+    admission: Admission,
+    clock: Clock,
+    read_token: str,
+    *,
+    data: Path | None = None,
+    sync: EdgeSync | None = None,
+) -> Route:
+    """GET /outbox, for whom /metrics is: what waits for the Cloud, as last looked at, and the
+    link (null: of another process). ``data``: by this folder one that asks knows the site."""
 
     async def show(request: Request) -> Response:
         if not may_read(request, read_token):
@@ -157,6 +180,11 @@ def outbox_route(watch: OutboxWatch, admission: Admission, clock: Clock, read_to
             for lane in watch.lanes
             if (look := watch.looks.get(lane.outbox.lane)) is not None
         ]
-        return Response(orjson.dumps({"lanes": rows}), media_type="application/json")
+        document = {
+            "data": str(data) if data is not None else None,
+            "link": link_row(sync) if sync is not None else None,
+            "lanes": rows,
+        }
+        return Response(orjson.dumps(document), media_type="application/json")
 
     return Route("/outbox", show)

@@ -110,8 +110,11 @@ async def test_a_person_gets_a_table(edge: Edge) -> None:
     arguments = ["outbox", "--settings", str(edge.settings_file)]
     result = await asyncio.to_thread(CliRunner().invoke, main, arguments)
     assert result.exit_code == 0, result.output
-    assert "cloud-events" in result.output
-    assert "bytes free" in result.output
+    assert "sync.outbox.general" in result.output
+    assert "80.0% of events" in result.output
+    assert "10 events" in result.output
+    assert "does not run" in result.output
+    assert "GiB free" in result.output
 
 
 async def test_the_outbox_is_shown_to_whom_metrics_are(edge: Edge) -> None:

@@ -6,7 +6,15 @@ import click
 import pytest
 
 from edgeferry.core.errors import LogUnavailable, Stop
-from edgeferry.tools.output import moment, one_line, print_fields, print_table, told_errors
+from edgeferry.tools.output import (
+    byte_size,
+    moment,
+    one_line,
+    print_fields,
+    print_table,
+    time_span,
+    told_errors,
+)
 
 
 def nowhere() -> OSError:
@@ -68,3 +76,10 @@ def test_what_a_terminal_would_obey_is_shown() -> None:
 
 def test_times_are_utc_to_the_millisecond() -> None:
     assert moment(1_700_000_000_007) == "2023-11-14 22:13:20.007Z"
+
+
+def test_sizes_and_times_are_told_for_people() -> None:
+    sizes = [byte_size(count) for count in (0, 1023, 1024, 82_352_332_800, 5 * 1024**4)]
+    assert sizes == ["0 bytes", "1023 bytes", "1.0 KiB", "76.7 GiB", "5.0 TiB"]
+    spans = [time_span(seconds) for seconds in (0, 59.94, 60, 125, 3_600, 7_500, 90_000)]
+    assert spans == ["0.0 s", "59.9 s", "1 min", "2 min 5 s", "1 h", "2 h 5 min", "1 d 1 h"]
