@@ -14,25 +14,20 @@ from edgeferry.gateway.commands import CommandDesk
 from edgeferry.gateway.context import GatewayContext
 from edgeferry.gateway.device_sessions import DeviceSessions
 from edgeferry.gateway.devices import Device
-from edgeferry.gateway.late_answers import LateAnswer, LateAnswers, LookUpPace
+from edgeferry.gateway.late_answers import LateAnswers, LookUpPace
+from edgeferry.gateway.not_yet import NotYet
 from edgeferry.gateway.payload import read_document, to_text
 from edgeferry.gateway.ports import Command
 from edgeferry.gateway.presence import Presence
+from edgeferry.gateway.questions import Questions
 from edgeferry.gateway.records import CallAddress, Records
 from edgeferry.gateway.state_appends import StateAppends
 
 SESSION_LIMITS: Final = "getSessionLimits"
 MOST_IN_FLIGHT: Final = 512
 """Publishes of a device without acknowledgement; announced to MQTT 5 clients, too."""
-MOST_QUESTIONS: Final = 5_000
-MOST_QUESTIONS_OF_ONE: Final = 100
-"""Of one client, with all devices behind it."""
 
 log = logging.getLogger(__name__)
-
-
-class Busy(InvalidPayload):
-    """Too many questions are open."""
 
 
 class NoAttributes(Later):
@@ -56,25 +51,13 @@ class DeviceApi:
         self._queue, self._late = self._of_kept()
         self._awake: dict[str, bool] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._asking: dict[str, int] = {}
-        self._questions = 0
+        self.questions = Questions(self.spawn)
 
     def check(self) -> None:
         """To be called every second or so."""
         self.desk.check()
         self._states.check()
         self._pace.tidy()
-
-    def question(self, asker_id: str, work: Coroutine[Any, Any, None]) -> None:
-        """``spawn`` for what a client may ask for without end. Raises Busy."""
-        own = self._asking.get(asker_id, 0)
-        if own >= MOST_QUESTIONS_OF_ONE or self._questions >= MOST_QUESTIONS:
-            work.close()
-            whose = "of this device" if own >= MOST_QUESTIONS_OF_ONE else "of devices"
-            raise Busy(f"too many questions {whose} are open: ask again later")
-        self._questions += 1
-        self._asking[asker_id] = own + 1
-        self.spawn(work).add_done_callback(lambda _: self._answered(asker_id))
 
     def wake(self, device_id: str) -> None:
         """The device takes commands now: send those that wait."""
@@ -165,12 +148,12 @@ class DeviceApi:
         return None, [self.records.call(device, asked, address)]
 
     def command_answer(self, device_id: str, request_id: int, payload: bytes) -> list[Outgoing]:
-        """A device's answer to a command. Raises InvalidPayload, LateAnswer."""
+        """A device's answer to a command. Raises InvalidPayload, NotYet."""
         text = to_text(read_document(payload, self.context.limits))
         records = self.desk.answered(device_id, request_id, text)
         late = self._late
         if not records and late is not None:
-            raise LateAnswer(lambda: late.records(device_id, request_id, text))
+            raise NotYet(lambda: late.records(device_id, request_id, text))
         return records
 
     def _session_limits(self) -> str:
@@ -187,14 +170,6 @@ class DeviceApi:
                 },
             }
         )
-
-    def _answered(self, asker_id: str) -> None:
-        self._questions -= 1
-        left = self._asking[asker_id] - 1
-        if left:
-            self._asking[asker_id] = left
-        else:
-            del self._asking[asker_id]
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

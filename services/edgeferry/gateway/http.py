@@ -20,8 +20,8 @@ from edgeferry.core.errors import (
 from edgeferry.gateway.appender import weight
 from edgeferry.gateway.gate import RATE, NotTaken
 from edgeferry.gateway.http_down import MakeRecords, device_of, down_routes
-from edgeferry.gateway.late_answers import LateAnswer
 from edgeferry.gateway.look_up_brake import BRAKED, LookUpsBraked
+from edgeferry.gateway.not_yet import NotYet
 from edgeferry.gateway.server import Gateway
 from edgeferry.runtime.http_bounds import content_length
 
@@ -89,8 +89,8 @@ async def _post(gateway: Gateway, request: Request, lane: Lane, make: MakeRecord
         gateway.gate.pass_or_refuse(device.id, len(payload))
         try:
             records = make(device, payload)
-        except LateAnswer as late:
-            records = await late.records()
+        except NotYet as wait:
+            records = await wait.records()
         size = weight(len(payload), len(records))
         await gateway.appender.append(records, size, APPEND_SECONDS)
     except NotTaken as refused:

@@ -4,7 +4,7 @@ at a pace that no device can quicken, and its answer is acknowledged after that.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,14 +16,6 @@ from edgeferry.gateway.rates import Rates, Unlimited
 
 _AT_ONCE: Final = 20
 _PER_SECOND: Final = 2.0
-
-
-class LateAnswer(Exception):
-    """The command has to be looked up first; ``records`` does it, and raises Later."""
-
-    def __init__(self, records: Callable[[], Awaitable[list[Outgoing]]]) -> None:
-        super().__init__()
-        self.records = records
 
 
 class LookUpPace:

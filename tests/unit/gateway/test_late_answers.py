@@ -1,4 +1,4 @@
-"""Answers to commands that another process has sent, and questions without end."""
+"""Answers to commands that another process has sent, and states that are put again."""
 
 import asyncio
 
@@ -13,7 +13,6 @@ from edgeferry.core.record import Outgoing
 from edgeferry.gateway import late_answers
 from edgeferry.gateway.appender import Appender
 from edgeferry.gateway.commands import CommandDesk, request_id_of
-from edgeferry.gateway.device_api import MOST_QUESTIONS_OF_ONE, Busy
 from edgeferry.gateway.http import http_routes
 from edgeferry.gateway.late_answers import LateAnswers, LookUpPace
 from edgeferry.gateway.mqtt.packets import V5, V311
@@ -128,30 +127,3 @@ async def test_states_that_the_log_did_not_take_are_put_again_in_order() -> None
     assert ("".join(done), len(appends)) == ("abc", 0)
     assert [rpc_id for rpc_id, _, _ in log.states()] == list("abc")
     await appender.stop(1)
-
-
-async def test_questions_are_bounded_for_each_client_and_apart_from_commands(
-    gateway: Gateway,
-) -> None:
-    held = asyncio.Event()
-
-    async def question() -> None:
-        await held.wait()
-
-    api = gateway.api
-    for number in range(2_000):
-        api.spawn(question())
-        if number < MOST_QUESTIONS_OF_ONE:
-            api.question("one", question())
-    with pytest.raises(Busy, match="of this device"):
-        api.question("one", question())
-    api.question("two", question())
-    held.set()
-    async with asyncio.timeout(5):
-        while True:
-            try:
-                api.question("one", question())
-            except Busy:
-                await asyncio.sleep(0)
-            else:
-                break

@@ -9,9 +9,9 @@ from edgeferry.core.errors import InvalidPayload, PayloadTooLarge
 from edgeferry.core.record import Outgoing
 from edgeferry.gateway.attribute_requests import Wanted, read_nested, wanted
 from edgeferry.gateway.devices import DEFAULT_PROFILE, Device
-from edgeferry.gateway.late_answers import LateAnswer
 from edgeferry.gateway.mqtt.downlink import Downlink
 from edgeferry.gateway.mqtt.packets import Reason, Will
+from edgeferry.gateway.not_yet import NotYet
 from edgeferry.gateway.payload import read_document, to_text
 from edgeferry.gateway.ports import Handed
 from edgeferry.gateway.topics import Published, What, published
@@ -45,7 +45,7 @@ def take(down: Downlink, topic: str, payload: bytes) -> list[Outgoing]:
     """The records of a publish, to be durable before its acknowledgement.
 
     Raises InvalidPayload, Unresolved (nothing was done; try again when they are found),
-    LateAnswer."""
+    NotYet."""
     found = published(topic)
     if found is None:
         raise UnknownTopic(f"{topic[:100]!r} is not a topic that devices publish to")
@@ -75,7 +75,7 @@ def will_records(down: Downlink, will: Will) -> list[Outgoing]:
     """None for a will that cannot be published: nobody is left to be told."""
     try:
         return take(down, will.topic, will.payload)
-    except (InvalidPayload, Unresolved, LateAnswer) as error:
+    except (InvalidPayload, Unresolved, NotYet) as error:
         log.info("the will of %s is not published: %s", down.device.name, error)
         return []
 
@@ -103,7 +103,7 @@ def _attributes_request(down: Downlink, found: Published, payload: bytes) -> lis
         text = await down.api.attributes_or_error(down.device.id, request)
         down.publish(What.ATTRIBUTES_RESPONSE, text, prefix=found.answer, number=found.request_id)
 
-    down.api.question(down.device.id, answer())
+    down.api.questions.ask(down.device.id, answer)
     return []
 
 
@@ -154,8 +154,10 @@ def _of_gateway(down: Downlink, what: What, payload: bytes) -> list[Outgoing]:
         return down.api.command_answer(device.id, number, to_text(body.get("data")).encode())
     if what is What.GATEWAY_ATTRIBUTES_REQUEST:
         call_id, request = read_nested(body)
-        answer = _nested_attributes(down, device, call_id, request, "key" in body)
-        down.api.question(down.device.id, answer)
+        single = "key" in body
+        down.api.questions.ask(
+            down.device.id, lambda: _nested_attributes(down, device, call_id, request, single)
+        )
     return []
 
 

@@ -11,7 +11,6 @@ from edgeferry.core.errors import EdgeferryError, InvalidPayload
 from edgeferry.gateway.appender import weight
 from edgeferry.gateway.devices import Device
 from edgeferry.gateway.gate import NotTaken
-from edgeferry.gateway.late_answers import LateAnswer
 from edgeferry.gateway.mqtt import shared
 from edgeferry.gateway.mqtt.downlink import Downlink
 from edgeferry.gateway.mqtt.flow import PROCESS, RATE, REFUSED, RESOLVE, WINDOW, Flow
@@ -27,6 +26,7 @@ from edgeferry.gateway.mqtt.inbound import (
 from edgeferry.gateway.mqtt.packets import Publish, Reason, Will
 from edgeferry.gateway.mqtt.session import Session
 from edgeferry.gateway.mqtt.shared import Batch, Parts
+from edgeferry.gateway.not_yet import NotYet
 
 REFUSED_SECONDS: Final = 2.0
 """Before a 3.1.1 client that was refused is disconnected: it will be back at once."""
@@ -110,7 +110,7 @@ class Uplink:
             self.hand_over(batch)
 
     def _take(self, packet: Publish, topic: str, batch: Batch) -> bool:
-        """False: something has to be looked up first, until when nothing more is read."""
+        """False: something has to be waited for, and nothing more is read until then."""
         payload, session, before = packet.payload, self._session, len(batch.records)
         assert self.down is not None
         try:
@@ -119,9 +119,9 @@ class Uplink:
             self._flow.hold(RESOLVE)
             self._api.spawn(self._resolve(packet, topic, error))
             return False
-        except LateAnswer as late:
+        except NotYet as wait:
             self._flow.hold(RESOLVE)
-            self._api.spawn(self._look_up(packet, late))
+            self._api.spawn(self._take_later(packet, wait))
             return False
         except InvalidPayload as error:
             self._refuse(packet, topic, error, batch)
@@ -133,12 +133,12 @@ class Uplink:
         self._count(packet, len(batch.records) - before, batch)
         return True
 
-    async def _look_up(self, packet: Publish, late: LateAnswer) -> None:
-        """It is acknowledged when it is durable; not at all where it cannot be looked up."""
+    async def _take_later(self, packet: Publish, wait: NotYet) -> None:
+        """It is acknowledged when it is durable; not at all where that cannot be waited for."""
         try:
-            records = await late.records()
+            records = await wait.records()
         except EdgeferryError as error:
-            self._flow.end(Reason.SERVER_BUSY, f"the command of an answer is not found: {error}")
+            self._flow.end(Reason.SERVER_BUSY, f"nothing can be looked up: {error}")
             return
         batch = Batch(records, understood=1, understood_size=len(packet.payload))
         batch.acks += self._session.acknowledgement(packet)
