@@ -1,6 +1,5 @@
 """Devices of a site: looking up, making, changing."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
@@ -17,6 +16,7 @@ from edgeferry.api.entities import (
     saved_body,
 )
 from edgeferry.api.errors import ApiError, ErrorCode
+from edgeferry.api.named_locks import NamedLocks
 from edgeferry.api.pages import Page, entity_id
 from edgeferry.api.profiles import DEFAULT_PROFILE, profile_id
 from edgeferry.core.changes import EntityAction, edge_of
@@ -36,7 +36,7 @@ class Devices:
         self._attributes = context.store.attributes
         self._tenant_id = context.writing.tenant_id
         self._origin = context.writing.origin
-        self._naming = asyncio.Lock()
+        self._saving = NamedLocks()
         self._entities = Entities(context)
         self.credentials = DeviceCredentials(context, self._entities)
 
@@ -96,7 +96,10 @@ class Devices:
         any type. A new one without either gets a token."""
         saved, id_ = saved_body(body), id_of(body)
         saved["type"] = await self._profile(body, saved["type"])
-        async with self._naming:  # two of one name must not pass the check together
+        given = token or (credentials or {}).get("credentialsId")
+        wanted = {"name": saved["name"], "id": id_, "token": given}
+        names = [f"{what} {one}" for what, one in wanted.items() if one]
+        async with self._saving.held(*names):  # two of one must not pass the checks together
             if id_:
                 check_version(body, (await self.get(id_)).version)
             same = await self._store.named(self._tenant_id, DEVICE, saved["name"])

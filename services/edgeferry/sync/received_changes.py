@@ -10,12 +10,16 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from edgeferry.core.changes import (
+    CLOUD_ORIGIN,
+    VERSION_MAX,
     AttributeChange,
     Change,
     EntityAction,
     EntityChange,
     RpcChange,
     RpcStatus,
+    edge_of,
+    edge_origin,
 )
 from edgeferry.core.errors import Undecodable
 from edgeferry.core.kv import Scope
@@ -27,10 +31,6 @@ from edgeferry.log.topics import site_topic
 
 Source = Literal["edge", "cloud"]
 AvroRecord = Mapping[str, Any]
-
-CLOUD_ORIGIN: Final = "cloud"
-EDGE_ORIGIN: Final = "edge:"
-"""The start of the origin of what an edge decided; its id follows."""
 
 _ENTITIES = frozenset(set(EntityType) - {EntityType.ALARM, EntityType.RULE_NODE})
 _ENTITY_ACTIONS: Final[Mapping[str, EntityAction]] = {
@@ -67,10 +67,10 @@ class ReceivedChanges:
 
     def _origin(self, record: Record, edge_id: bytes) -> str:
         if self._source == "edge":
-            return EDGE_ORIGIN + edge_id.decode()
+            return edge_origin(edge_id.decode())
         # An inbox writes its headers last, so the sender's own stand before them.
         told = dict(record.headers).get(HEADER_ORIGIN, b"").decode(errors="replace")
-        return told if told.startswith(EDGE_ORIGIN) else CLOUD_ORIGIN
+        return told if edge_of(told) else CLOUD_ORIGIN
 
     def _change(self, event: AvroRecord, origin: str, edge_id: str) -> Change | None:
         action = event["action"]
@@ -107,8 +107,8 @@ class ReceivedChanges:
     ) -> EntityChange:
         body = event["entity"] or ""
         version = _object(body).get("version", 0) if body else 0
-        if type(version) is not int or not 0 <= version < 2**63:
-            raise Undecodable(f"version {version!r} of an entity is none")
+        if type(version) is not int or not 0 <= version <= VERSION_MAX:
+            raise Undecodable(f"version {version!r} of an entity is no plausible one")
         return EntityChange(
             id=event["id"],
             tenant_id=self._tenant_id,

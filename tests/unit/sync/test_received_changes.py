@@ -206,3 +206,9 @@ def test_telemetry_and_posted_attributes_enter_the_edges_chain_as_the_clouds() -
     }  # fmt: skip
     assert (first.type, second.data_ts, second.stamp) == ("POST_TELEMETRY_REQUEST", 20, 1001)
     assert (posted.type, posted.metadata["scope"]) == ("POST_ATTRIBUTES_REQUEST", "SHARED_SCOPE")
+
+
+@pytest.mark.parametrize("version", [-1, 2**62 + 1, 2**63 - 1, "7", True])
+def test_a_version_of_an_entity_that_none_can_follow_is_refused(version: object) -> None:
+    with pytest.raises(Undecodable, match="no plausible"):
+        up(event("UPDATED", entity=json.dumps({"name": "Boiler", "version": version})))
