@@ -46,6 +46,7 @@ from edgeferry.tools.shape import (
 
 F = TypeVar("F", bound=Callable[..., Any])
 L = TypeVar("L", bound=ListenSettings)
+D = TypeVar("D", HttpSettings, MqttSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +150,8 @@ class AloneSite:
         return base.model_copy(
             update={
                 "root_chain": self._root_chain().wanted,
-                "http": self.listening(base.http, options.http),
-                "mqtt": self.listening(base.mqtt, options.mqtt),
+                "http": self._with_tls(self.listening(base.http, options.http)),
+                "mqtt": self._with_tls(self.listening(base.mqtt, options.mqtt)),
             }
         )
 
@@ -163,6 +164,13 @@ class AloneSite:
             self._taken.add(port)
         chosen = before.port if port is None else port
         return before.model_copy(update={"host": host, "port": chosen})
+
+    def _with_tls(self, listen: D) -> D:
+        """Its listener with TLS opens to whom the plain one does."""
+        if self.options.host is None:
+            return listen
+        tls = listen.tls.model_copy(update={"host": listen.host})
+        return listen.model_copy(update={"tls": tls})
 
     def _root_chain(self) -> RootChain:
         asked = self.options.chain
@@ -197,6 +205,15 @@ class AloneSite:
             f"{before_path(self.file).name}."
         )
         write_settings(self.file, settings, head)
+
+    @staticmethod
+    def secure(settings: Settings) -> list[tuple[str, str]]:
+        """What listens with TLS beside the plain listeners."""
+        listed = (
+            ("REST, device HTTP with TLS", settings.http.tls),
+            ("device MQTT with TLS", settings.mqtt.tls),
+        )
+        return [(name, f"{tls.host}:{tls.port}") for name, tls in listed if tls.cert is not None]
 
     def run(self, announce: Callable[[Ready], Callable[[], None]]) -> int:
         """Until a signal; the exit code."""

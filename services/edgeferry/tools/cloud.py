@@ -131,6 +131,7 @@ def _tell(ready: Ready, file: Path, as_json: bool) -> Callable[[], None]:
             [
                 ("REST", f"http://{ready.http}"),
                 ("device MQTT", ready.mqtt),
+                *AloneSite.secure(settings),
                 ("sync, for Edges", at),
                 ("its fingerprint", fingerprint or "not needed: everybody trusts its certificate"),
                 ("settings", file),

@@ -233,6 +233,7 @@ def _tell(ready: Ready, settings: Settings, file: Path, as_json: bool) -> Callab
             [
                 ("REST, device HTTP", f"http://{ready.http}"),
                 ("device MQTT", ready.mqtt),
+                *AloneSite.secure(settings),
                 ("its Cloud", sync.address),
                 ("settings", file),
             ]
