@@ -73,6 +73,9 @@ class KafkaTransport:
 class InLoopConsumerThread(driver.AIOKafkaConsumerThread):
     """Not a thread: runs the aiokafka consumer in the loop of the App."""
 
+    logger = logging.getLogger("mode.consumer")
+    """Its starts and stops are those of the library."""
+
     def __init__(self, consumer: Any, *, loop: Any = None, **kwargs: Any) -> None:
         super().__init__(consumer, loop=loop, thread_loop=loop, **kwargs)
 

@@ -9,12 +9,12 @@ import hashlib
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
-LOST: Final = "events lost: the log no longer held them"
+LOST: Final = "the log no longer held them"
 
 Reason = Literal[
     "first contact",
     "continued",
-    "events lost: the log no longer held them",
+    "the log no longer held them",
     "the receiver lost its memory",
     "the log is not the one that the receiver has followed",
     "an epoch that the receiver had not begun",

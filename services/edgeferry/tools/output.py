@@ -2,6 +2,7 @@
 to stderr with exit code 1."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -37,6 +38,8 @@ def asynchronous(command: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]
 def told_errors() -> Iterator[None]:
     """Our errors, and what the system refuses of a file, become one clear line and exit
     code 1."""
+    # A library's warnings are nobody's to act on, where nothing writes a log.
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
     try:
         yield
     except (EdgeferryError, OSError) as error:
