@@ -2,16 +2,35 @@
 again for a while, so that it costs its own message and nobody else.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from edgeferry.core.clock import Clock
 from edgeferry.core.errors import RecordTooLarge, Stop
 from edgeferry.core.record import LogWriter, Outgoing
 from edgeferry.log.limits import is_dead_letters, too_large, whole_size
+from edgeferry.log.topics import site_topic
 
 REMEMBERED_SECONDS: Final = 60.0
 """Then a limit may have been raised."""
+
+SURE_BYTES: Final = 4_096
+"""What is not larger no log refuses."""
+
+_EVENTS: Final = (
+    "cloud-events", "cloud-events-ts", "edge-events", "edge-events-ts", "attribute-changes",
+    "device-commands",
+)  # fmt: skip
+
+
+def in_turn(site: str, records: Sequence[Outgoing]) -> list[Sequence[Outgoing]]:
+    """For a log that may refuse one of them and keep the others: what a message is pushed as
+    before what says that it was. All at once where none is large enough to be refused."""
+    events = {site_topic(site, name) for name in _EVENTS}
+    first = [record for record in records if record.topic in events]
+    if not first or all(whole_size(record) <= SURE_BYTES for record in first):
+        return [records]
+    return [first, [record for record in records if record.topic not in events]]
 
 
 class Refusals:

@@ -17,7 +17,7 @@ from edgeferry.log.topics import site_topic
 from edgeferry.streams.brake import Brake
 from edgeferry.streams.delivery import Batch
 from edgeferry.streams.processor import Dead, MakesFailures, Outputs, Processor, TopicPartition
-from edgeferry.streams.refusals import Refusals
+from edgeferry.streams.refusals import Refusals, in_turn
 
 BACKOFF_FIRST_SECONDS = 0.1
 BACKOFF_MAX_SECONDS = 5.0
@@ -207,7 +207,8 @@ class Worker:
         async def once() -> None:
             environment = self._environment
             if environment.transactions is None:
-                await environment.writer.append(records)
+                for some in in_turn(environment.site, records):
+                    await environment.writer.append(some)
             else:
                 group, done = self._processor.name, batch.spans()
                 await environment.transactions.append_and_commit(records, group, done)

@@ -3,6 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+
 from edgeferry.core.record import LogReader, Outgoing, Record
 from edgeferry.log.port import Topics
 from edgeferry.log.topics import TopicSettings
@@ -48,3 +51,14 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
     while not await condition():
         assert loop.time() < deadline, f"{what} after {DEADLINE_SECONDS} s"
         await asyncio.sleep(0.05)
+
+
+def limit_topic(kafka: str, topic: str, limit: int) -> None:
+    """``max.message.bytes`` of a topic on Kafka, as an operator sets it."""
+    entry = ConfigEntry(
+        "max.message.bytes", str(limit), incremental_operation=AlterConfigOpType.SET
+    )
+    of_topic = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
+    client = AdminClient({"bootstrap.servers": kafka})
+    for future in client.incremental_alter_configs([of_topic]).values():
+        future.result(30)

@@ -11,6 +11,11 @@ import aiomqtt
 import httpx
 import orjson
 
+from edgeferry.core.clock import SystemClock
+from edgeferry.core.message import RuleMessage
+from edgeferry.core.record import HEADER_TYPE, Outgoing
+from edgeferry.log.codec import encode_message
+from edgeferry.log.open import open_log
 from edgeferry.runtime.settings import load_settings
 from edgeferry.runtime.strict_yaml import dump_yaml, load_yaml
 from edgeferry.tools.bench.cut_link import CutLink
@@ -107,6 +112,18 @@ class Site:
         path = f"/api/v1/{device['token']}/{what}"
         answer = await self.rest.call("POST", path, content=orjson.dumps(body))
         assert answer.status_code == 200, answer.text
+
+    async def tell_root_chain(self, message: RuleMessage) -> None:
+        """A message into the root chain, as a program beside the site writes one."""
+        settings = load_settings(self.settings)
+        log = open_log(settings=settings.log, data=settings.data, clock=SystemClock(), owner=False)
+        await log.start()
+        try:
+            headers = ((HEADER_TYPE, message.type.encode()),)
+            key, value = message.entity_id.encode(), encode_message(message)
+            await log.writer.append([Outgoing(f"{self.name}.root", key, value, headers)])
+        finally:
+            await log.stop()
 
     @asynccontextmanager
     async def connected(self, device: Device) -> AsyncIterator[aiomqtt.Client]:

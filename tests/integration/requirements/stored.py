@@ -146,7 +146,7 @@ class OnServers:
     """``kafka``: host:port. ``site``: the start of the names of its topics."""
 
     def __init__(self, kafka: str, site: str, cql: Session, keyspace: str) -> None:
-        self._kafka = kafka
+        self.kafka = kafka
         self._site = site
         self._cql = cql
         self._keyspace = keyspace
@@ -154,7 +154,7 @@ class OnServers:
 
     def topic(self, name: str) -> list[Held]:
         settings = {
-            "bootstrap.servers": self._kafka,
+            "bootstrap.servers": self.kafka,
             "group.id": f"looks-{uuid.uuid4()}",
             "enable.auto.commit": False,
             "enable.partition.eof": False,

@@ -1,14 +1,21 @@
 """Requirement 6. A push to edge node of a Cloud chain converts a message to an Edge Event and
 stores it in the Cloud's Edge queue for asynchronous delivery to the target Edge."""
 
+import json
+import time
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.integration.requirements.pair import TS, Device, Pair
+from edgeferry.core.ids import DEFAULT_TENANT_ID
+from edgeferry.core.message import RuleMessage
+from tests.integration.requirements.pair import TS, Device, Pair, new_device
 from tests.integration.tools.down import MqttDevice
+from tests.integration.tools.sites import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 FAR_MS = 2_000_000_000_000
@@ -93,6 +100,71 @@ async def test_requirement_06_a_command_waits_in_the_edge_queue_for_its_edge(
         await about.until_rpc(rpc_id, "QUEUED")
 
     await carried_out(pushing, device, rpc_id)
+
+
+def wish(device: Device, method: str, **metadata: str) -> RuleMessage:
+    """A command as a message of the Cloud's chain; nothing for a method is no command."""
+    now_ms = round(time.time() * 1000)
+    return RuleMessage(
+        str(uuid.uuid4()), DEFAULT_TENANT_ID, now_ms, now_ms * 1000, [],
+        "RPC_CALL_FROM_SERVER_TO_DEVICE",
+        "DEVICE", device["id"], metadata, "JSON",
+        json.dumps({"method": method, "params": {"by": 3}, "persistent": True}),
+    )  # fmt: skip
+
+
+async def test_requirement_06_a_pushed_command_waits_in_the_edge_queue_and_is_made_once(
+    pushing: Pair,
+) -> None:
+    device = await pushing.device("06-pushed-command")
+    cloud = pushing.cloud
+    about = cloud.rest.about(device)
+    rpc_id = str(uuid.uuid1())
+    async with pushing.link.cut("refused"):
+        command = wish(device, "open", requestUUID=rpc_id)
+        for _ in range(2):  # a message that comes again, and below one of another id
+            await cloud.tell_root_chain(command)
+        await cloud.tell_root_chain(replace(command, id=str(uuid.uuid4())))
+        await about.until_rpc(rpc_id, "QUEUED")
+
+        def pushed() -> list[dict[str, Any]]:
+            return cloud.topic_about("pushes_to_edge.pushed", device)
+
+        await cloud.until_stored(lambda _: len(pushed()) == 3)
+        events = await pushing.until_events(device, lambda found: told(found, "RPC_CALL"))
+        (waiting,) = told(events, "RPC_CALL")
+        assert (waiting["method"], waiting["requestUUID"]) == ("open", rpc_id)
+    await carried_out(pushing, device, rpc_id)
+    assert len(told(await pushing.events(device), "RPC_CALL")) == 1
+
+
+async def test_requirement_06_what_is_no_command_takes_failure_and_at_no_edge_it_ends(
+    pushing: Pair,
+) -> None:
+    cloud = pushing.cloud
+    device = await pushing.device("06-no-command")
+    await cloud.tell_root_chain(wish(device, ""))
+
+    def failed() -> list[dict[str, Any]]:
+        return cloud.topic_about("pushes_to_edge.failed", device)
+
+    await cloud.until_stored(lambda _: failed())
+    assert [one["metadata"]["error"] for one in failed()] == ["the command has no method"]
+    alone = await new_device(cloud, "06-at-no-edge")
+    rpc_id = str(uuid.uuid1())
+    await cloud.tell_root_chain(wish(alone, "open", requestUUID=rpc_id))
+    ended = (
+        'edgeferry_node_ended_messages_total{chain="pushes_to_edge",node="push",'
+        'relation="No related edge"} '
+    )
+
+    async def counted() -> bool:
+        shown = (await cloud.rest.call("GET", "/metrics")).text
+        return any(line.startswith(ended) for line in shown.splitlines())
+
+    await until(counted)
+    shown = await cloud.rest.call("GET", f"/api/rpc/persistent/{rpc_id}")
+    assert shown.status_code == 404
 
 
 async def carried_out(pair: Pair, device: Device, rpc_id: str) -> None:

@@ -1,6 +1,7 @@
 """Requirement 7. The message takes the Failure relation when the Edge Event cannot be saved, when
 the originator type is not supported, and when the message type is not supported."""
 
+import asyncio
 import itertools
 import string
 import uuid
@@ -9,7 +10,10 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.integration.requirements.pair import TS, Pair, Site, new_device
+from edgeferry.log.limits import MAX_WHOLE_BYTES
+from tests.integration.log.topics_of_tests import limit_topic
+from tests.integration.requirements.pair import TS, Device, Pair, Site, new_device
+from tests.integration.requirements.stored import OnServers
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 KEYS = 62_000
@@ -60,7 +64,31 @@ async def test_requirement_07_a_message_whose_event_cannot_be_saved_takes_failur
     assert orjson.loads(message["data"]) == values
     assert "above the limit of 1000000" in message["metadata"]["error"]
 
-    # what comes after it goes its way
+    await goes_its_way(pushing, device)
+
+
+async def test_requirement_07_a_message_whose_event_the_log_itself_refuses_takes_failure(
+    pushing: Pair,
+) -> None:
+    cloud, stored = pushing.cloud, pushing.cloud.stored
+    if not isinstance(stored, OnServers):
+        pytest.skip("its log has one limit for all topics: that of the test before")
+    topic = f"{cloud.name}.edge-events-ts"
+    device = await pushing.device("07-refused")
+    await asyncio.to_thread(limit_topic, stored.kafka, topic, 5_000)
+    try:
+        values = {"long": "x" * 6_000}
+        await cloud.post(device, "telemetry", {"ts": TS, "values": values})
+        message = await failed(cloud, device["id"])
+        assert orjson.loads(message["data"]) == values
+        assert topic in message["metadata"]["error"]
+        await goes_its_way(pushing, device)
+    finally:
+        await asyncio.to_thread(limit_topic, stored.kafka, topic, MAX_WHOLE_BYTES)
+
+
+async def goes_its_way(pushing: Pair, device: Device) -> None:
+    """What comes after it."""
     await pushing.cloud.post(device, "telemetry", {"ts": TS, "values": {"little": 1}})
     little = {("little", TS): 1}
     await pushing.edge.until_stored(lambda held: held.history(device["id"]) == little)

@@ -65,3 +65,25 @@ async def test_requirement_08_attributes_saved_by_a_rule_chain_go_to_the_edge_by
     await automatic.edge.until_stored(lambda held: held.attributes(device["id"]) == arrived)
     events = await automatic.events(device)
     assert sorted(changes(events)) == [("ATTRIBUTES_UPDATED", scope) for scope in SCOPES]
+
+
+async def test_requirement_08_attributes_deleted_by_a_rule_chain_go_to_the_edge_by_themselves(
+    automatic: Pair,
+) -> None:
+    assert await has_no_push_to_edge(automatic.cloud)
+    device = await automatic.device("08-forgetting")
+    await automatic.cloud.post(device, "attributes", {"kept": 1, "gone": 2})
+    both = {(scope, key): value for scope in SCOPES for key, value in (("kept", 1), ("gone", 2))}
+    await automatic.edge.until_stored(lambda held: held.attributes(device["id"]) == both)
+    await automatic.cloud.post(device, "telemetry", {"forget": "gone"})
+    rest = {**both, **{(scope, "gone"): None for scope in SCOPES}}
+    await automatic.edge.until_stored(lambda held: held.attributes(device["id"]) == rest)
+    assert automatic.cloud.stored.attributes(device["id"]) == rest
+    events = await automatic.events(device)
+    assert sorted(changes(events)) == [
+        (action, scope)
+        for action in ("ATTRIBUTES_DELETED", "ATTRIBUTES_UPDATED")
+        for scope in SCOPES
+    ]
+    deleted = [event["body"] for event in events if event["action"] == "ATTRIBUTES_DELETED"]
+    assert [body["keys"] for body in deleted] == [["gone"], ["gone"]]
