@@ -15,7 +15,6 @@ BY = "disk"
 _LOOK_SECONDS = 1.0
 _MIN_FREE_BYTES = 256 * 1024**2
 """Twice what the journals of log and store may grow to while what was taken drains."""
-_SHARE = 20
 _ROOM_AGAIN = 1.1
 
 log = logging.getLogger(__name__)
@@ -43,7 +42,7 @@ def room_of(folder: Path) -> Room:
 def least_free(room: Room, min_free_bytes: int | None) -> int:
     """The limit that a setting (``disk.min_free_bytes``) means on this file system."""
     if min_free_bytes is None:
-        return min(_MIN_FREE_BYTES, room.size // _SHARE)
+        return min(_MIN_FREE_BYTES, room.size // 2)
     return min_free_bytes
 
 

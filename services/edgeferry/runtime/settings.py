@@ -236,7 +236,7 @@ class DiskSettings(_Section):
         ge=0,
         description="of the data folder's file system; below it devices are refused, so that the "
         "log and the store can still write what was acknowledged. By default 256 MiB, on a file "
-        "system below 5 GiB a twentieth of it; 0: not watched",
+        "system below 512 MiB half of it; 0: not watched",
     )
 
 

@@ -39,9 +39,9 @@ class Watched:
         await self.watch.look()
 
 
-def test_the_limit_is_256_mib_or_a_twentieth_of_a_small_disk() -> None:
+def test_the_limit_is_256_mib_or_half_of_a_small_disk() -> None:
     assert least_free(Room(0, 1000 * GIB), None) == 256 * 1024**2
-    assert least_free(Room(0, GIB), None) == GIB // 20
+    assert least_free(Room(0, GIB // 4), None) == GIB // 8
     assert least_free(Room(0, GIB), 5) == 5
 
 
