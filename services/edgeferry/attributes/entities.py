@@ -132,6 +132,8 @@ class Entities:
     ) -> tuple[EntityDecision, Entity | None]:
         """What is decided, and the entity after it."""
         key = (change.entity_type, change.entity_id)
+        if change.action is EntityAction.SAVED and object_of(change.body).get("shell") is True:
+            return await self._shell(change, key, stands)
         if not await self._may(change, key, stands):
             return EntityDecision(change.id, EntityOutcome.REFUSED), stands
         match change.action:
@@ -166,16 +168,20 @@ class Entities:
     async def _assigned(self, key: EntityKey) -> Sequence[str]:
         return (await self._store.edges_of([key])).get(key, ())
 
+    async def _shell(
+        self, change: EntityChange, key: EntityKey, stands: Entity | None
+    ) -> tuple[EntityDecision, Entity | None]:
+        """For data that came before its entity."""
+        nothing = EntityDecision(change.id, EntityOutcome.NOTHING)
+        if stands is not None:
+            return nothing, stands
+        await self._own_by_origin(change, key)
+        return nothing, merged(change, object_of(change.body), None, (0, ""))
+
     async def _save(
         self, change: EntityChange, key: EntityKey, stands: Entity | None, now_ms: int
     ) -> tuple[EntityDecision, Entity | None]:
         body = object_of(change.body)
-        if body.get("shell") is True:
-            nothing = EntityDecision(change.id, EntityOutcome.NOTHING)
-            if stands is not None:
-                return nothing, stands
-            await self._own_by_origin(change, key)
-            return nothing, merged(change, body, None, (0, ""))
         version = entity_version(change, stands, self._here.origin, now_ms)
         if version is None:
             return _decided(change, EntityOutcome.NOTHING, stands), stands

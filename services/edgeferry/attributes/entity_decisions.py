@@ -12,6 +12,8 @@ from edgeferry.core.store import Entity
 
 KEPT: Final = 32
 """Changes of one entity that one batch, or what was not committed before a kill, may hold."""
+_MOST_TEXT: Final = 64 * 1024
+"""Fewer are kept of an entity of very many edges."""
 
 
 class EntityOutcome(StrEnum):
@@ -56,13 +58,23 @@ def decision_of(entity: Entity | None, change_id: str) -> EntityDecision | None:
 def with_decision(entity: Entity, before: Entity | None, decision: EntityDecision) -> Entity:
     """``entity`` with all that is known of it ``before``, and this."""
     kept = [*decisions_of(before), decision][-KEPT:]
-    return entity._replace(decisions=json.dumps(kept, separators=(",", ":")))
+    text = _text(kept)
+    while len(text) > _MOST_TEXT and len(kept) > 1:
+        kept = kept[len(kept) // 2 :]
+        text = _text(kept)
+    return entity._replace(decisions=text)
+
+
+def _text(decisions: Sequence[EntityDecision]) -> str:
+    return json.dumps(decisions, separators=(",", ":"))
 
 
 def is_forgotten(entity: Entity | None, change_id: str, batch: Sequence[str]) -> bool:
     """Whether a change that nothing is known of was decided so long ago that it is kept no
     more: a later one was. ``batch``: the ids of the entity's changes, in order."""
     known = {one.event_id for one in decisions_of(entity)}
-    if len(known) < KEPT or change_id not in batch:
+    text = entity.decisions if entity is not None else ""
+    may_lack = len(known) >= KEPT or len(text) > _MOST_TEXT // 4
+    if not may_lack or change_id not in batch:
         return False
     return not known.isdisjoint(batch[batch.index(change_id) + 1 :])

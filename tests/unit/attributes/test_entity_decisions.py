@@ -178,8 +178,26 @@ def test_credentials_that_come_with_an_entity_get_a_plausible_version() -> None:
     assert (site.down[EDGE_A][-1].action, site.down[EDGE_A][-1].stamp) == (
         "CREDENTIALS_UPDATED", ahead + 1
     )  # fmt: skip
-    done(site, replace(saved, id="2", body=json.dumps({**body, "credentialsVersion": 2**63 - 1})))
-    assert len(site.outputs.dead) == 1 or site.entities.kept[KEY].version == ahead + 1
+    bad = json.dumps({**body, "credentialsVersion": 2**63 - 1})
+    done(site, replace(saved, id="2", body=bad, version=saved.version + 1))
+    assert len(site.outputs.dead) == 1
+    assert site.entities.kept[KEY].version == ahead + 1
+
+
+def test_a_shell_changes_nothing_of_what_is_there_and_is_no_mistake() -> None:
+    site = done(cloud(), of_entity("made", SAVED))
+    done(site, replace(of_entity("shell", SAVED, A), body='{"name": "x", "shell": true}'))
+    assert not site.outputs.dead
+    assert (state(site)[0].name, state(site)[2]) == ("made", set())
+
+
+def test_what_is_kept_of_an_entity_of_very_many_edges_is_bounded() -> None:
+    site = cloud(*(f"{number:036}" for number in range(1_000)))
+    changes = [of_entity(f"save {number}", SAVED) for number in range(4)]
+    first = state(done(site, *changes))
+    assert len(first[0].decisions) < 64 * 1024
+    again(site, len(changes))
+    assert state(site) == first
 
 
 def test_a_deleted_edge_gets_nothing_and_its_devices_have_no_command_lost() -> None:
