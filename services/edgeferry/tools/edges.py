@@ -78,7 +78,8 @@ async def list_edges(settings_file: Path, as_json: bool) -> None:
 async def status(settings_file: Path, as_json: bool) -> None:
     """How far each lane is, in a running Cloud: events made, sent, received, durable at the
     other end (acked) and handed on there (applied); how many wait, the age of the oldest, and
-    how many went over it per second, lately."""
+    how many went over it per second, lately. All are positions: a lost event is below them,
+    too, and never came."""
     settings = load_settings(settings_file)
     shown = (await SiteRest(settings).shown("/edges"))["edges"]
     if as_json:
