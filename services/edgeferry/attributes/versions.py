@@ -133,17 +133,16 @@ def _anew(change: AttributeChange, version: int, known: Known, here: str, now_ms
     """Not what may not be sent down."""
     if change.scope is Scope.CLIENT:
         return False
-    return _takes_place(version, change.origin, known, here, now_ms)
+    tie = version == known.version and change.origin not in (known.origin, here)
+    return _is_ahead(version, change.origin, here, now_ms) or (tie and not edge_of(here))
 
 
-def _takes_place(version: int, origin: str, known: Known, here: str, now_ms: int) -> bool:
+def _is_ahead(version: int, origin: str, here: str, now_ms: int) -> bool:
     """Whether the Cloud gives another version in the place of one from afar. An Edge never
     does, or two sites would do so in turn for ever."""
     if edge_of(here) or origin == here:
         return False
-    if version > now_ms * MICROS_PER_MS + AHEAD_LIMIT:
-        return True
-    return version == known.version and origin != known.origin
+    return version > now_ms * MICROS_PER_MS + AHEAD_LIMIT
 
 
 def _given(known: Iterable[Known], now_ms: int, above: int) -> int:
@@ -155,7 +154,8 @@ def entity_version(
     change: EntityChange, stands: Entity | Credentials | None, here: str, now_ms: int
 ) -> tuple[int, str] | None:
     """Version and origin of an entity or its credentials after a change; None: a greater one
-    stands. One that was applied before keeps what it has. Raises InvalidPayload."""
+    stands. One that was applied before keeps what it has. In a tie, as of a device that stands
+    in the files of both sites from before, the edge's stands. Raises InvalidPayload."""
     if stands is not None and stands.event_id == change.id:
         return stands.version, stands.origin
     known = Known(stands.version, stands.origin) if stands is not None else Known()
@@ -163,7 +163,7 @@ def entity_version(
         return _given((known,), now_ms, 0), here
     if not _is_plausible(change.version, known, here):
         raise InvalidPayload(f"{change.version} is no plausible version")
-    if _takes_place(change.version, change.origin, known, here, now_ms):
+    if _is_ahead(change.version, change.origin, here, now_ms):
         return _given((known,), now_ms, change.version), here
     version = change.version, change.origin
     return version if version > (known.version, known.origin) else None
