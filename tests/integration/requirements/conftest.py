@@ -69,6 +69,17 @@ def _keyspace(site: str) -> str:
     return site.replace(".", "_")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A test marked ``servers`` has nothing to show on SQLite."""
+    elsewhere = [item for item in items if item.get_closest_marker("servers") and _embedded(item)]
+    config.hook.pytest_deselected(items=elsewhere)
+    items[:] = [item for item in items if item not in elsewhere]
+
+
+def _embedded(item: pytest.Item) -> bool:
+    return isinstance(item, pytest.Function) and item.callspec.params["shape"] == "embedded"
+
+
 @pytest.fixture(scope="package", params=["embedded", "servers"])
 def shape(request: pytest.FixtureRequest) -> Shape:
     if request.param == "embedded":
