@@ -198,6 +198,11 @@ _POLICY_TEXT = (
     "at an Edge, when a cap is reached: drop_oldest deletes a twentieth of the cap, oldest first; "
     "refuse_new refuses what devices send until there is room"
 )
+_GENERAL_POLICY_TEXT = (
+    f"{_POLICY_TEXT}. What drop_oldest deletes here never travels: attributes, entities and "
+    "credentials of the Edge are sent again as they stand when there is room; alarms, answers to "
+    "commands and that something was deleted are not, there both sites differ"
+)
 _MAX_BYTES_TEXT = (
     "at an Edge: of events not acknowledged by the Cloud; 0: no cap. What was acknowledged to "
     "devices before a refusal still comes through the chain and may overshoot it"
@@ -208,7 +213,7 @@ class OutboxLaneSettings(_Section):
     """What may wait for the Cloud in one lane, and what happens when it is full: attributes,
     alarms and commands are kept."""
 
-    policy: OutboxPolicy = Field("refuse_new", description=_POLICY_TEXT)
+    policy: OutboxPolicy = Field("refuse_new", description=_GENERAL_POLICY_TEXT)
     max_bytes: int = Field(2 * 1024**3, ge=0, description=_MAX_BYTES_TEXT)
     max_events: int = Field(
         0, ge=0, description="at an Edge: events not acknowledged by the Cloud; 0: no cap"

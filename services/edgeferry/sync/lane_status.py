@@ -8,9 +8,10 @@ from edgeferry.sync.inbox import Inbox
 @dataclass(frozen=True, slots=True)
 class ReceivedLane:
     """Of a lane up, or down as the Edge tells it. ``made``: the end of the sender's log as last
-    told, everything below ``sent`` has left it; everything below ``received`` has come, below
-    ``acked`` is durable here, below ``applied`` handed on (None: not known). ``depth``: made
-    and not acked; ``lost``: gone before it could come; ``rate``: received a second."""
+    told, everything below ``sent`` has left it; everything below ``received`` has come or is among
+    the ``lost``, below ``acked`` is durable here, below ``applied`` handed on (None: not known).
+    ``depth``: made and not acked; ``lost``: gone before it could come; ``rate``: received a
+    second."""
 
     lane: str
     epoch: int

@@ -67,6 +67,12 @@ class AloneOptions:
     def asked(self) -> Asked:
         return Asked(self.log, self.store, self.kafka, self.cassandra)
 
+    @property
+    def says_more(self) -> bool:
+        """Than which folder."""
+        said = (self.host, self.http, self.mqtt, self.chain)
+        return any(value is not None for value in said) or self.asked != Asked()
+
 
 def alone_options(role: Role) -> Callable[[F], F]:
     """Those of ``AloneOptions``."""

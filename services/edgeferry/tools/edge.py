@@ -90,9 +90,11 @@ def edge(
     said = {"cloud": cloud, "key": key, "secret": secret, "fingerprint": fingerprint}
     given = {name: value for name, value in said.items() if value}
     with told_errors():
-        if enrol_only and enrol is None and given.keys() == {"secret"}:
-            _take_secret(AloneSite("edge", options), given, offline, as_json)
-            return
+        if enrol_only and enrol is None and not options.says_more:
+            site = AloneSite("edge", options)
+            if _is_new_secret(site, given):
+                _take_secret(site, given, offline, as_json)
+                return
         with held(options.data.resolve() / "edge"):
             site = AloneSite("edge", options)
             settings = site.settings()
@@ -105,9 +107,18 @@ def edge(
                 _keep_secret(site, settings.sync, enrolment, offline)
             site.write(settings)
             if enrol_only:
-                _tell_kept(site, settings.sync, as_json)
+                _tell_kept(site, settings.sync, as_json, "`edgeferry edge` goes on with it")
                 return
             sys.exit(site.run(lambda ready: _tell(ready, settings, site.file, as_json)))
+
+
+def _is_new_secret(site: AloneSite, given: Mapping[str, str]) -> bool:
+    """Whether nothing else is said than what the folder keeps."""
+    if site.kept is None or "secret" not in given:
+        return False
+    sync = site.kept.sync
+    kept = {"cloud": sync.address, "key": sync.edge_key, "fingerprint": sync.fingerprint}
+    return all(kept[name] == value for name, value in given.items() if name != "secret")
 
 
 def _take_secret(site: AloneSite, given: dict[str, str], offline: bool, as_json: bool) -> None:
@@ -115,11 +126,10 @@ def _take_secret(site: AloneSite, given: dict[str, str], offline: bool, as_json:
 
     Raises InvalidSettings, NotEnrolled."""
     enrolment = _enrolment(site, given, None, again=False)
-    if site.kept is None or enrolment is None:
-        raise InvalidSettings(f"no Edge is enrolled in {site.folder}")
-    sync = site.kept.sync
-    _keep_secret(site, sync, enrolment, offline)
-    _tell_kept(site, sync, as_json)
+    if site.kept is not None and enrolment is not None:
+        sync = site.kept.sync
+        _keep_secret(site, sync, enrolment, offline)
+        _tell_kept(site, sync, as_json, "a running Edge connects with it by itself")
 
 
 def _secret_file(site: AloneSite, sync: SyncSettings) -> Path:
@@ -216,11 +226,11 @@ def _check_with_the_cloud(sync: SyncSettings, secret: str) -> None:
     click.echo(f"the Cloud at {sync.address} knows this Edge as {welcomed.edge_name}", err=True)
 
 
-def _tell_kept(site: AloneSite, sync: SyncSettings, as_json: bool) -> None:
+def _tell_kept(site: AloneSite, sync: SyncSettings, as_json: bool, then: str) -> None:
     if as_json:
         print_json({"cloud": sync.address, "key": sync.edge_key, "settings": str(site.file)})
     else:
-        click.echo(f"kept in {site.folder}; a running Edge connects with it by itself")
+        click.echo(f"kept in {site.folder}: {then}")
 
 
 def _tell(ready: Ready, settings: Settings, file: Path, as_json: bool) -> Callable[[], None]:
