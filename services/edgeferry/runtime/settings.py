@@ -201,7 +201,7 @@ _POLICY_TEXT = (
 _GENERAL_POLICY_TEXT = (
     f"{_POLICY_TEXT}. What drop_oldest deletes here never travels: attributes, entities and "
     "credentials of the Edge are sent again as they stand when there is room; alarms, answers to "
-    "commands and that something was deleted are not, there both sites differ"
+    "commands and that an entity was deleted are not, there both sites differ"
 )
 _MAX_BYTES_TEXT = (
     "at an Edge: of events not acknowledged by the Cloud; 0: no cap. What was acknowledged to "

@@ -162,3 +162,37 @@ async def test_what_has_no_record_or_topic_is_told_and_the_others_are_replayed(
     assert ended.returncode == 1
     assert f"{of_gateway}: not a record but a bad payload" in ended.stderr
     assert f"{of_gone}: its topic {topic_prefix}.gone does not exist any more" in ended.stderr
+
+
+@pytest.mark.asyncio
+async def test_all_open_dead_letters_are_replayed_at_once_and_marked(
+    settings: str, kafka: str, topic_prefix: str
+) -> None:
+    await edgeferry("topics", "apply", "--settings", settings)
+    letter = DeadLetter(
+        key=b"device", value=b"v", headers=(), topic=f"{topic_prefix}.root", partition=0,
+        offset=3, site=topic_prefix, chain="", node="switch", error_class="E", error_text="why",
+        first_failure=1, last_failure=1, attempts=1,
+    )  # fmt: skip
+    other = letter._replace(topic=f"{topic_prefix}.edge_root.save")
+    letters = [
+        Outgoing(f"{topic_prefix}.dead-letters", b"device", encode_dead_letter(one))
+        for one in (letter, other, letter)
+    ]
+    await append(kafka, *letters)
+    every = ("dead-letters", "replay", "--all", "--settings", settings)
+    assert len(await edgeferry(*every, "--topic", other.topic)) == 1
+    (marked,) = [
+        row
+        for row in await edgeferry("dead-letters", "list", "--settings", settings)
+        if row["replayed_at"] is not None
+    ]
+    assert marked["record"] == f"{other.topic} 0:3"
+    assert len(await edgeferry("dead-letters", "list", "--open", "--settings", settings)) == 2
+    assert len(await edgeferry(*every)) == 2
+    assert await edgeferry(*every) == []
+    told = await say("dead-letters", "list", "--settings", settings)
+    assert told.stdout.count("    replayed 20") == 3
+    refused = await run("dead-letters", "replay", "--settings", settings)
+    assert refused.returncode == 2
+    assert "or give --all" in refused.stderr
