@@ -11,6 +11,8 @@ HEADER_TYPE = "type"
 HEADER_EDGE = "edge"
 HEADER_EPOCH = "epoch"
 HEADER_OFFSET = "offset"
+HEADER_CLOCK = "clock"
+"""How far the sender's clock was ahead of ours (ms), on what came over the link."""
 
 
 class Outgoing(NamedTuple):

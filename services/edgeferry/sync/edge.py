@@ -35,6 +35,8 @@ from edgeferry.sync.sync_pb2 import Begin, Frame, Goodbye, Hello, Start
 
 _HANDSHAKE_SECONDS = 30.0
 _STOP_SECONDS = 10.0
+_CLOCKS_AGREE_MS = 1000
+_CLOCKS_DIFFER_MS = 5000
 _LASTED_SECONDS = 10.0
 """A session that was this long got somewhere, also when nothing was to be sent."""
 
@@ -253,12 +255,14 @@ class EdgeSync:
             outboxes, welcome.wants, welcome.incarnation, self._limits
         )
         self._report_losses(begins)
+        ahead_ms = _ahead(welcome.now_ms, self._parts.received.clock.now_ms())
         inboxes = [
             Inbox(
                 lane=offer.lane,
                 edge_id=welcome.edge_id,
                 stream=f"sync/{welcome.edge_id}/{offer.lane}",
                 received=self._parts.received,
+                ahead_ms=ahead_ms,
             )
             for offer in welcome.offers
             if offer.lane in DOWN
@@ -323,3 +327,18 @@ def _checked(settings: SyncSettings) -> Path:
     if problems or secret_file is None:
         raise InvalidSettings("\n".join(problems))
     return secret_file
+
+
+def _ahead(cloud_ms: int, here_ms: int) -> int:
+    """How far the Cloud's clock is ahead of ours; 0 where it is not told, or the difference is
+    one that the way of the answer alone may make."""
+    ahead = cloud_ms - here_ms if cloud_ms else 0
+    if abs(ahead) < _CLOCKS_AGREE_MS:
+        return 0
+    if abs(ahead) >= _CLOCKS_DIFFER_MS:
+        log.warning(
+            "the clock here is %.0f s %s that of the Cloud: which of two changes of an attribute "
+            "is the newer one is decided by these clocks. Set one of them",
+            abs(ahead) / 1000, "behind" if ahead > 0 else "ahead of",
+        )  # fmt: skip
+    return ahead

@@ -18,6 +18,7 @@ from edgeferry.core.errors import (
     StoreUnavailable,
 )
 from edgeferry.core.record import (
+    HEADER_CLOCK,
     HEADER_EDGE,
     HEADER_EPOCH,
     HEADER_OFFSET,
@@ -102,8 +103,11 @@ class Inbox:
     """One lane of one edge for one session. Never has two appends under way, so the
     received topic has no gap below ``lane.durable``."""
 
-    def __init__(self, *, lane: str, edge_id: str, stream: str, received: Received) -> None:
-        """``stream``: the name under which the position store keeps this lane."""
+    def __init__(
+        self, *, lane: str, edge_id: str, stream: str, received: Received, ahead_ms: int = 0
+    ) -> None:
+        """``stream``: the name under which the position store keeps this lane. ``ahead_ms``:
+        how far the sender's clock is ahead of ours."""
         self.name = lane
         self.topic = site_topic(received.site, lane)
         self.lane = ReceiveLane(Want(0, 0, 0))
@@ -115,6 +119,7 @@ class Inbox:
             topic=self.topic, reader=received.reader, committed=received.committed
         )
         self._edge = edge_id.encode()
+        self._clock_header = ((HEADER_CLOCK, b"%d" % ahead_ms),) if ahead_ms else ()
         self._stream = stream
         self._parts = received
         self._unpacker = BatchUnpacker()
@@ -242,13 +247,14 @@ class Inbox:
         return next_offset, total, last, len(outgoing)
 
     def _received(self, epoch: int, events: list[Event]) -> list[Outgoing]:
-        topic, edge, of_epoch = self.topic, (HEADER_EDGE, self._edge), (HEADER_EPOCH, b"%d" % epoch)
+        topic, told = self.topic, self._clock_header
+        edge, of_epoch = (HEADER_EDGE, self._edge), (HEADER_EPOCH, b"%d" % epoch)
         return [
             Outgoing(
                 topic,
                 key,
                 value or b"",
-                (*headers, edge, of_epoch, (HEADER_OFFSET, b"%d" % offset)),
+                (*headers, *told, edge, of_epoch, (HEADER_OFFSET, b"%d" % offset)),
             )
             for offset, key, value, headers in events
         ]

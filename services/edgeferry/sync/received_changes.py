@@ -24,7 +24,7 @@ from edgeferry.core.changes import (
 from edgeferry.core.errors import Undecodable
 from edgeferry.core.kv import Scope
 from edgeferry.core.message import EntityType
-from edgeferry.core.record import HEADER_ORIGIN, HEADER_TRACEPARENT, Outgoing, Record
+from edgeferry.core.record import HEADER_CLOCK, HEADER_ORIGIN, HEADER_TRACEPARENT, Outgoing, Record
 from edgeferry.log.change_codec import encode_change
 from edgeferry.log.codec import kv_value
 from edgeferry.log.topics import site_topic
@@ -56,7 +56,7 @@ class ReceivedChanges:
         """None: the event wishes no change that is known here. Raises Undecodable."""
         origin = self._origin(record, edge_id)
         try:
-            change = self._change(event, origin, edge_id.decode())
+            change = self._change(event, origin, edge_id.decode(), record)
         except ValueError as error:
             raise Undecodable(f"action {event['action']}: {error}") from error
         if change is None:
@@ -72,12 +72,14 @@ class ReceivedChanges:
         told = dict(record.headers).get(HEADER_ORIGIN, b"").decode(errors="replace")
         return told if edge_of(told) else CLOUD_ORIGIN
 
-    def _change(self, event: AvroRecord, origin: str, edge_id: str) -> Change | None:
+    def _change(
+        self, event: AvroRecord, origin: str, edge_id: str, record: Record
+    ) -> Change | None:
         action = event["action"]
         if action in ("ATTRIBUTES_UPDATED", "ATTRIBUTES_DELETED"):
             return self._attributes(event, origin)
         if action == "RPC_CALL":
-            return self._command(event, origin)
+            return self._command(event, origin, record)
         entity_action = _ENTITY_ACTIONS.get(action)
         if entity_action is None or event["type"] not in _ENTITIES:
             return None
@@ -122,7 +124,7 @@ class ReceivedChanges:
             version=version,
         )
 
-    def _command(self, event: AvroRecord, origin: str) -> RpcChange:
+    def _command(self, event: AvroRecord, origin: str, record: Record) -> RpcChange:
         """Down a command to carry out or one that is over, up what became of one."""
         told = _object(event["rpc"] or "")
         rpc_id = told.get("requestUUID")
@@ -131,6 +133,8 @@ class ReceivedChanges:
         status, body = RpcStatus.QUEUED, event["rpc"]
         if self._source == "edge" or told.get("status", status) != status:
             status, body = _outcome(told)
+        elif ahead_ms := _ahead_ms(record):
+            body = _by_our_clock(told, ahead_ms)
         return RpcChange(
             id=event["id"],
             tenant_id=self._tenant_id,
@@ -141,6 +145,22 @@ class ReceivedChanges:
             created_time=event["created_time"],
             body=body,
         )
+
+
+def _ahead_ms(record: Record) -> int:
+    """How far the clock that the command's end was set by is ahead of ours."""
+    try:
+        return int(dict(record.headers).get(HEADER_CLOCK, b"0"))
+    except ValueError:
+        return 0
+
+
+def _by_our_clock(told: AvroRecord, ahead_ms: int) -> str:
+    """The command, whose time is over at the same moment by the clock here."""
+    end = told.get("expirationTime")
+    if type(end) is not int or end <= 0:
+        return json.dumps(told, ensure_ascii=False)
+    return json.dumps({**told, "expirationTime": max(end - ahead_ms, 1)}, ensure_ascii=False)
 
 
 def _outcome(told: AvroRecord) -> tuple[RpcStatus, str]:

@@ -212,6 +212,7 @@ class Sessions:
                 schemas=handshake.schemas_to_wire(self._schemas),
                 wants=await handshake.recover_inboxes(inboxes, hello.offers, window),
                 offers=await handshake.offers(outboxes),
+                now_ms=self._parts.received.clock.now_ms(),
             )
             await stream.write(Frame(welcome=welcome))
             start = (await expect(stream, "start")).start

@@ -257,11 +257,14 @@ class Welcome(_message.Message):
     SCHEMAS_FIELD_NUMBER: _builtins.int
     WANTS_FIELD_NUMBER: _builtins.int
     OFFERS_FIELD_NUMBER: _builtins.int
+    NOW_MS_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     edge_id: _builtins.str
     edge_name: _builtins.str
     incarnation: _builtins.str
     """Changes when the Cloud has lost its memory."""
+    now_ms: _builtins.int
+    """The Cloud's clock (ms): the Edge judges by it when a command's time is over. 0: not told."""
     @_builtins.property
     def schemas(self) -> _containers.RepeatedCompositeFieldContainer[Global___Schema]: ...
     @_builtins.property
@@ -278,10 +281,11 @@ class Welcome(_message.Message):
         schemas: _abc.Iterable[Global___Schema] | None = ...,
         wants: _abc.Iterable[Global___Want] | None = ...,
         offers: _abc.Iterable[Global___Offer] | None = ...,
+        now_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge_id", b"edge_id", "edge_name", b"edge_name", "incarnation", b"incarnation", "offers", b"offers", "schemas", b"schemas", "version", b"version", "wants", b"wants"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["edge_id", b"edge_id", "edge_name", b"edge_name", "incarnation", b"incarnation", "now_ms", b"now_ms", "offers", b"offers", "schemas", b"schemas", "version", b"version", "wants", b"wants"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeferry.core.clock import SystemClock
 from edgeferry.core.errors import InvalidSettings, Stop
 from edgeferry.runtime.settings import ListenSettings, SyncSettings
 from edgeferry.sync.cloud import CloudSync
@@ -239,6 +240,25 @@ async def test_the_cloud_sends_down_with_the_same_code(pair: Pair) -> None:
         await until(lambda: queue.positions.saved["outbox/edge-events"].offset == 120)
     name = f"sync/{pair.edge_record.id}/edge-events"
     assert pair.edge.positions.saved[name].offset == 120
+
+
+@pytest.mark.asyncio
+async def test_what_comes_down_says_how_far_the_clouds_clock_is_ahead(
+    pair: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Ahead(SystemClock):
+        def now_ms(self) -> int:
+            return super().now_ms() + 3_600_000
+
+    queue = Site("cloud", 1)
+    pair.down = lambda _edge_id: [queue.outbox("edge-events"), queue.outbox("edge-events-ts")]
+    pair.cloud.clock = Ahead()
+    queue.produce("edge-events", range(1))
+    async with pair.cloud_runs(), pair.edge_runs():
+        await until(lambda: len(pair.edge.log.records("edge.edge-events")) == 1)
+    (record,) = pair.edge.log.records("edge.edge-events")
+    assert abs(int(dict(record.headers)["clock"]) - 3_600_000) < 5_000
+    assert "3600 s behind that of the Cloud" in caplog.text
 
 
 @pytest.mark.asyncio

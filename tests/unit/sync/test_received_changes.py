@@ -109,6 +109,16 @@ def test_what_an_edge_may_not_say_is_refused(action: str) -> None:
         up(event(action))
 
 
+@pytest.mark.parametrize(("ahead", "end"), [(b"-3600000", 4_600_000), (b"600000", 400_000)])
+def test_the_time_of_a_command_is_over_at_the_same_moment_by_the_clock_here(
+    ahead: bytes, end: int
+) -> None:
+    told = {"requestUUID": RPC_ID, "method": "on", "expirationTime": 1_000_000}
+    queued = change(down(event("RPC_CALL", rpc=json.dumps(told)), [("clock", ahead)]))
+    assert isinstance(queued, RpcChange)
+    assert json.loads(queued.body) == {**told, "expirationTime": end}
+
+
 def test_a_command_comes_down_queued_and_its_answer_goes_up() -> None:
     request = json.dumps({"requestUUID": RPC_ID, "method": "on", "params": "{}"})
     queued = change(down(event("RPC_CALL", rpc=request)))
