@@ -5,16 +5,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
+from edgeferry.attributes.standing import Place, standing_at
 from edgeferry.core.changes import AttributeChange, Changes
 from edgeferry.core.errors import EntityGone
 from edgeferry.core.ids import derived_id
-from edgeferry.core.kv import Scope
 from edgeferry.core.node import AttributesDelete
 from edgeferry.core.store import AttributesStore
 
 _MAKER: Final = "delete_attributes"
-
-_Place = tuple[str, str, Scope]
 
 
 class DeletesByChanges:
@@ -43,17 +41,11 @@ class DeletesByChanges:
         with suppress(EntityGone):  # so are its attributes
             await self._changes.submit(changes)
 
-    async def _standing(self, deletes: Sequence[AttributesDelete]) -> dict[_Place, set[str]]:
-        keys: dict[_Place, dict[str, None]] = {}
-        for delete in deletes:
-            keys.setdefault(_place_of(delete), {}).update(dict.fromkeys(delete.keys))
+    async def _standing(self, deletes: Sequence[AttributesDelete]) -> dict[Place, set[str]]:
+        wanted = [(_place_of(delete), delete.keys) for delete in deletes]
         return {
-            place: {
-                row.key
-                for row in await self._attributes.standing(*place, list(wanted))
-                if row.value is not None
-            }
-            for place, wanted in keys.items()
+            place: {row.key for row in rows if row.value is not None}
+            for place, rows in (await standing_at(self._attributes, wanted)).items()
         }
 
     def _change(self, delete: AttributesDelete, keys: Sequence[str]) -> AttributeChange:
@@ -70,5 +62,5 @@ class DeletesByChanges:
         )
 
 
-def _place_of(delete: AttributesDelete) -> _Place:
+def _place_of(delete: AttributesDelete) -> Place:
     return (delete.entity_type, delete.entity_id, delete.scope)

@@ -9,17 +9,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
+from edgeferry.attributes.standing import Place, standing_at
 from edgeferry.core.changes import AttributeChange, Changes
 from edgeferry.core.errors import EntityGone
 from edgeferry.core.ids import derived_id
-from edgeferry.core.kv import Scope, Value
+from edgeferry.core.kv import Value
 from edgeferry.core.node import AttributesWrite
 from edgeferry.core.store import AttributesStore
 
 _MAKER: Final = "save_attributes"
 _OWN, _TOLD = 0, 1
 
-_Place = tuple[str, str, Scope]
 _Standing = dict[str, tuple[Value | None, int]]
 """Value (None: deleted) and version by key; version 0: not known yet."""
 
@@ -64,16 +64,11 @@ class AttributesByChanges:
             versions[index] |= await self._given(change)
         return versions
 
-    async def _standing(self, writes: Sequence[AttributesWrite]) -> dict[_Place, _Standing]:
-        keys: dict[_Place, dict[str, None]] = {}
-        for write in writes:
-            keys.setdefault(_place_of(write), {}).update(dict.fromkeys(write.values))
+    async def _standing(self, writes: Sequence[AttributesWrite]) -> dict[Place, _Standing]:
+        wanted = [(_place_of(write), write.values) for write in writes]
         return {
-            place: {
-                row.key: (row.value, row.version)
-                for row in await self._attributes.standing(*place, list(wanted))
-            }
-            for place, wanted in keys.items()
+            place: {row.key: (row.value, row.version) for row in rows}
+            for place, rows in (await standing_at(self._attributes, wanted)).items()
         }
 
     def _wanted(
@@ -127,7 +122,7 @@ class AttributesByChanges:
         return found
 
 
-def _place_of(write: AttributesWrite) -> _Place:
+def _place_of(write: AttributesWrite) -> Place:
     return (write.entity_type, write.entity_id, write.scope)
 
 
