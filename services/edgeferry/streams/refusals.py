@@ -23,10 +23,15 @@ _EVENTS: Final = (
 )  # fmt: skip
 
 
-def in_turn(site: str, records: Sequence[Outgoing]) -> list[Sequence[Outgoing]]:
+def event_topics(site: str) -> frozenset[str]:
+    """Of what a message is pushed as."""
+    return frozenset(site_topic(site, name) for name in _EVENTS)
+
+
+def in_turn(events: frozenset[str], records: Sequence[Outgoing]) -> list[Sequence[Outgoing]]:
     """For a log that may refuse one of them and keep the others: what a message is pushed as
-    before what says that it was. All at once where none is large enough to be refused."""
-    events = {site_topic(site, name) for name in _EVENTS}
+    (into the topics ``events``) before what says that it was. All at once where none is large
+    enough to be refused."""
     first = [record for record in records if record.topic in events]
     if not first or all(whole_size(record) <= SURE_BYTES for record in first):
         return [records]

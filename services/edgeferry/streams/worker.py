@@ -17,7 +17,7 @@ from edgeferry.log.topics import site_topic
 from edgeferry.streams.brake import Brake
 from edgeferry.streams.delivery import Batch
 from edgeferry.streams.processor import Dead, MakesFailures, Outputs, Processor, TopicPartition
-from edgeferry.streams.refusals import Refusals, in_turn
+from edgeferry.streams.refusals import Refusals, event_topics, in_turn
 
 BACKOFF_FIRST_SECONDS = 0.1
 BACKOFF_MAX_SECONDS = 5.0
@@ -72,6 +72,7 @@ class Worker:
         self._metrics = metrics
         self._brake = Brake()
         self._refusals = Refusals(processor.name, environment.clock, environment.writer)
+        self._event_topics = event_topics(environment.site)
         self._dead_topic = site_topic(environment.site, "dead-letters")
         self.retrying: str = ""
         self.processing_since: float | None = None
@@ -207,7 +208,7 @@ class Worker:
         async def once() -> None:
             environment = self._environment
             if environment.transactions is None:
-                for some in in_turn(environment.site, records):
+                for some in in_turn(self._event_topics, records):
                     await environment.writer.append(some)
             else:
                 group, done = self._processor.name, batch.spans()
