@@ -7,13 +7,13 @@ import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from edgeferry.runtime.health import Overall
 from edgeferry.runtime.metrics import CONTENT_TYPE, Metrics
-from edgeferry.runtime.read_access import may_read
+from edgeferry.runtime.read_access import may_read, refused_reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,7 @@ def process_app(
 
     async def metrics(request: Request) -> Response:
         if not trusted(request):
-            return PlainTextResponse(
-                "Not from this machine: give the read token (setting api.read_token) as Bearer.",
-                401,
-                {"WWW-Authenticate": "Bearer"},
-            )
+            return refused_reader()
         return Response(probes.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
     return Starlette(

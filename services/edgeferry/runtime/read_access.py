@@ -6,6 +6,7 @@ import hmac
 import ipaddress
 
 from starlette.requests import HTTPConnection
+from starlette.responses import PlainTextResponse, Response
 
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
@@ -18,6 +19,15 @@ def may_read(request: HTTPConnection, read_token: str) -> bool:
         return True
     given = _given_token(request.headers.get("authorization", ""))
     return bool(read_token) and hmac.compare_digest(given.encode(), read_token.encode())
+
+
+def refused_reader() -> Response:
+    """What others are answered."""
+    return PlainTextResponse(
+        "Not from this machine: give the read token (setting api.read_token) as Bearer.",
+        401,
+        {"WWW-Authenticate": "Bearer"},
+    )
 
 
 def _is_local(request: HTTPConnection) -> bool:

@@ -8,7 +8,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from edgeferry.core.errors import InvalidSettings, StoreUnavailable
-from edgeferry.runtime.read_access import may_read
+from edgeferry.runtime.read_access import may_read, refused_reader
 from edgeferry.sync.cloud import CloudSync
 
 
@@ -19,11 +19,7 @@ def edges_route(sync: CloudSync, read_token: str) -> Route:
 
     async def show(request: Request) -> Response:
         if not may_read(request, read_token):
-            return PlainTextResponse(
-                "Not from this machine: give the read token (setting api.read_token) as Bearer.",
-                401,
-                {"WWW-Authenticate": "Bearer"},
-            )
+            return refused_reader()
         try:
             edges = await sync.edges()
         except (StoreUnavailable, InvalidSettings) as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from edgeferry.core.admission import Admission, Lane
@@ -17,7 +17,7 @@ from edgeferry.log.port import GroupReader, Log
 from edgeferry.log.topics import site_topic
 from edgeferry.runtime.disk import DiskWatch
 from edgeferry.runtime.metrics import Metrics
-from edgeferry.runtime.read_access import may_read
+from edgeferry.runtime.read_access import may_read, refused_reader
 from edgeferry.runtime.settings import OutboxLaneSettings, Settings
 from edgeferry.sync.caps import Caps, Figures, fill
 from edgeferry.sync.edge import EdgeSync
@@ -165,11 +165,7 @@ def outbox_route(
 
     async def show(request: Request) -> Response:
         if not may_read(request, read_token):
-            return PlainTextResponse(
-                "Not from this machine: give the read token (setting api.read_token) as Bearer.",
-                401,
-                {"WWW-Authenticate": "Bearer"},
-            )
+            return refused_reader()
         now_ms = clock.now_ms()
         rows = [
             {
