@@ -17,7 +17,7 @@ from edgeferry.core.events import CloudEvent, EdgeEvent
 from edgeferry.core.ids import derived_id
 from edgeferry.core.message import DataType, EntityType, RuleMessage
 from edgeferry.core.message_type import MessageType
-from edgeferry.core.store import Rpc, RpcStore
+from edgeferry.core.store import Rpc, RpcNews, RpcStore, Told
 
 RPC_CALL = "RPC_CALL"
 
@@ -37,15 +37,12 @@ class Commands:
     async def apply(self, change: RpcChange, facts: Facts, now_ms: int, out: Consequences) -> None:
         """Raises StoreUnavailable, InvalidPayload, NotTheDevices."""
         document = _document(change.body)
-        before = None
         if change.status is RpcStatus.QUEUED:
             change = asked(change, document, self._here, now_ms)
-        else:
-            before = await self._store.get(change.rpc_id)
-            _check_device(before, change)
-        rpc = await self._stand(change, now_ms)
-        if rpc is None:
+        stands = await self._stand(change, now_ms)
+        if stands is None:
             return
+        before, rpc = stands
         _check_device(rpc, change)
         request = _document(rpc.request)
         if rpc.event_id != change.id:  # a repeat of something older, or news that come too late
@@ -68,33 +65,37 @@ class Commands:
             type_ = f"RPC_{change.status}"
             out.root.append(self._message(change, facts, type_, json.dumps(told), 0))
 
-    async def _stand(self, change: RpcChange, now_ms: int) -> Rpc | None:
-        """The command after the change; its ``event_id`` is the change's when it counted.
-        None: the Cloud ends one that never came to this edge."""
-        queued = change.status is RpcStatus.QUEUED
+    async def _stand(self, change: RpcChange, now_ms: int) -> Told | None:
+        """The command before and after the change; its ``event_id`` is the change's when it
+        counted. None: the Cloud ends one that never came to this edge."""
+        if change.status is RpcStatus.QUEUED:
+            return await self._made(change, now_ms)
+        news = RpcNews(
+            change.rpc_id, change.device_id, change.status, change.body, now_ms, change.id
+        )
+        stands = await self._store.advance(news)
+        if stands is None and (
+            change.origin == self._here.origin or change.status not in _ENDED_HERE
+        ):
+            raise InvalidPayload(f"no command {change.rpc_id} is known here")
+        return stands
+
+    async def _made(self, change: RpcChange, now_ms: int) -> Told:
         made = Rpc(
             rpc_id=change.rpc_id,
             tenant_id=change.tenant_id,
             device_id=change.device_id,
             status=RpcStatus.QUEUED,
-            request=change.body if queued else "",
+            request=change.body,
             answer="",
             created_time=change.created_time,
             updated_ms=now_ms,
             event_id=change.id,
         )
-        if queued:
-            if await self._store.create(made):
-                return made
-            return await self._store.get(change.rpc_id) or made
-        stands = await self._store.advance(
-            change.rpc_id, change.status, change.body, now_ms, change.id
-        )
-        if stands is None and change.origin != self._here.origin and change.status in _ENDED_HERE:
-            return None
-        if stands is None:
-            raise InvalidPayload(f"no command {change.rpc_id} is known here")
-        return stands
+        if await self._store.create(made):
+            return Told(made, made)
+        stands = await self._store.get(change.rpc_id) or made
+        return Told(stands, stands)
 
     def _deliver(self, change: RpcChange, facts: Facts, out: Consequences) -> None:
         """To the edge of its device, else to the session here."""
@@ -157,9 +158,9 @@ _ENDED_HERE = (RpcStatus.DELETED, RpcStatus.EXPIRED)
 """What the Cloud tells an edge that has the command."""
 
 
-def _check_device(rpc: Rpc | None, change: RpcChange) -> None:
+def _check_device(rpc: Rpc, change: RpcChange) -> None:
     """Raises NotTheDevices."""
-    if rpc is not None and rpc.device_id != change.device_id:
+    if rpc.device_id != change.device_id:
         raise NotTheDevices(
             f"command {change.rpc_id} is another device's: a device, and its edge, tell of their "
             "own commands alone"

@@ -4,6 +4,7 @@ What a change decides is kept with the entity, in the row that is written last: 
 the change is made again, and makes the same; from then on only what follows is told again.
 """
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -60,11 +61,15 @@ class Entities:
 
     async def facts(self, keys: Sequence[EntityKey]) -> dict[EntityKey, Facts]:
         """Of each key. Raises StoreUnavailable."""
-        known = await self._store.entities(keys)
         edges: Mapping[EntityKey, Sequence[str]] = {}
         off: frozenset[str] = frozenset()
-        if not self._here.edge_id:
-            edges, off = await self._edges_of(keys, known)
+        if self._here.edge_id:
+            known = await self._store.entities(keys)
+        else:
+            known, assigned = await asyncio.gather(
+                self._store.entities(keys), self._store.edges_of(keys)
+            )
+            edges, off = await self._without_deleted(assigned, known)
         facts = {}
         for key in keys:
             entity = known.get(key)
@@ -76,12 +81,11 @@ class Entities:
                 facts[key] = Facts(entity.name, entity.profile, edges.get(key, ()), off)
         return facts
 
-    async def _edges_of(
-        self, keys: Sequence[EntityKey], known: Mapping[EntityKey, Entity]
+    async def _without_deleted(
+        self, assigned: Mapping[EntityKey, Sequence[str]], known: Mapping[EntityKey, Entity]
     ) -> tuple[Mapping[EntityKey, Sequence[str]], frozenset[str]]:
-        """Without those that were deleted, and which of them want no attributes. What is about
-        an edge itself is for that edge."""
-        assigned = await self._store.edges_of(keys)
+        """The edges that there are, and which of them want no attributes. What is about an edge
+        itself is for that edge."""
         found = {**assigned, **{key: (key[1],) for key in known if key[0] == EntityType.EDGE}}
         wanted = sorted({edge for edges in found.values() for edge in edges})
         rows = await self._store.entities([(EntityType.EDGE.value, edge) for edge in wanted])
@@ -195,7 +199,7 @@ class Entities:
         if deleted:  # its edges stay assigned
             await self._attributes.delete_entity(*key)
         await self._received_credentials(change, key, body, now_ms)
-        edges, _ = await self._edges_of([key], {})
+        edges, _ = await self._without_deleted(await self._store.edges_of([key]), {})
         created = stands is None or stands.version == 0 or stands.deleted
         outcome = EntityOutcome.ADDED if created else EntityOutcome.UPDATED
         decision = EntityDecision(

@@ -9,6 +9,7 @@ from edgeferry.attributes.entities import Entities
 from edgeferry.attributes.facts import Consequences, Facts, Here
 from edgeferry.attributes.fanout import fan_out
 from edgeferry.attributes.notifier import Applied, gone
+from edgeferry.attributes.standing import standing_at
 from edgeferry.attributes.versions import (
     Known,
     Wanted,
@@ -24,6 +25,7 @@ from edgeferry.core.events import CloudEvent
 from edgeferry.core.kv import Scope
 from edgeferry.core.message import EntityType, RuleMessage
 from edgeferry.core.record import HEADER_TYPE, Outgoing, Record
+from edgeferry.core.side_by_side import side_by_side
 from edgeferry.core.store import AttributesStore, EntityKey, Outcome
 from edgeferry.log.change_codec import decode_change
 from edgeferry.log.codec import encode_cloud_event, encode_edge_event, encode_message
@@ -34,8 +36,11 @@ _Place = tuple[str, str, Scope, str]
 
 
 class _Read(NamedTuple):
+    """``out``: what follows from it."""
+
     record: Record
     change: Change
+    out: Consequences
 
 
 class AttributesService:
@@ -80,22 +85,23 @@ class AttributesService:
         return (site_topic(self._here.site, "attribute-changes"),)
 
     async def process(self, records: Sequence[Record], outputs: Outputs) -> None:
-        """See ``Processor``. Attribute changes that follow each other are decided together."""
-        out = Consequences()
+        """See ``Processor``. Changes between two of entities are applied side by side, those of
+        a device's commands in order; what follows from each leaves in the order of the records."""
         read = [one for record in records if (one := _read(record, outputs)) is not None]
         for one in read:
             self._not_applied.pop(one.change.id, None)
         batch = _of_entities(read)
-        for attributes, group in groupby(read, lambda one: isinstance(one.change, AttributeChange)):
-            if attributes:
-                await self._decide(list(group), out, outputs)
+        for of_entities, group in groupby(read, lambda one: isinstance(one.change, EntityChange)):
+            if not of_entities:
+                await self._side_by_side(list(group), outputs)
                 continue
             for one in group:
                 try:
-                    await self._apply(one, batch, out)
+                    await self._apply(one, batch)
                 except Never as error:
                     self._refuse(one, error, outputs)
-        outputs.records += outgoing(out, self._here.site)
+        for one in read:
+            outputs.records += outgoing(one.out, self._here.site)
 
     async def delivered(self, records: Sequence[Record]) -> None:
         for record in records:
@@ -119,22 +125,46 @@ class AttributesService:
         outputs.dead.append(Dead(one.record, error))
         self._not_applied[one.change.id] = ChangeRefused(str(error))
 
-    async def _apply(
-        self, one: _Read, batch: Mapping[EntityKey, Sequence[str]], out: Consequences
-    ) -> None:
+    async def _apply(self, one: _Read, batch: Mapping[EntityKey, Sequence[str]]) -> None:
         change, now_ms = one.change, self._clock.now_ms()
-        if isinstance(change, EntityChange):
-            together = batch[change.entity_type, change.entity_id]
-            await self._entities.apply(change, now_ms, out, _source(one.record), together)
-        elif isinstance(change, RpcChange):
-            key = (EntityType.DEVICE.value, change.device_id)
-            facts = (await self._entities.facts([key]))[key]
-            await self._commands.apply(change, facts, now_ms, out)
+        assert isinstance(change, EntityChange)
+        together = batch[change.entity_type, change.entity_id]
+        await self._entities.apply(change, now_ms, one.out, _source(one.record), together)
 
-    async def _decide(self, read: list[_Read], out: Consequences, outputs: Outputs) -> None:
+    async def _side_by_side(self, read: Sequence[_Read], outputs: Outputs) -> None:
+        """Of attributes and of commands: neither alters what is known of an entity, nor asks
+        for the other."""
+        facts = await self._entities.facts(list(dict.fromkeys(map(_entity_of, read))))
+        attributes: list[_Read] = []
+        commands: dict[str, list[_Read]] = {}
+        for one in read:
+            if isinstance(one.change, RpcChange):
+                commands.setdefault(one.change.device_id, []).append(one)
+            else:
+                attributes.append(one)
+        work = [self._command(of_one, facts, outputs) for of_one in commands.values()]
+        if attributes:
+            work.append(self._decide(attributes, facts, outputs))
+        await side_by_side(work)
+
+    async def _command(
+        self, read: Sequence[_Read], facts: Mapping[EntityKey, Facts], outputs: Outputs
+    ) -> None:
+        """A device's, one after the other."""
+        for one in read:
+            assert isinstance(one.change, RpcChange)
+            try:
+                await self._commands.apply(
+                    one.change, facts[_entity_of(one)], self._clock.now_ms(), one.out
+                )
+            except Never as error:
+                self._refuse(one, error, outputs)
+
+    async def _decide(
+        self, read: list[_Read], facts: Mapping[EntityKey, Facts], outputs: Outputs
+    ) -> None:
         """One read of what stands per entity and scope, one apply for all. What is about a
         deleted entity comes too late: nothing is to stand of it."""
-        facts = await self._entities.facts(list(dict.fromkeys(map(_entity_of, read))))
         for one in read:
             if facts[_entity_of(one)].deleted:
                 self._not_applied[one.change.id] = gone(_entity_of(one))
@@ -144,7 +174,7 @@ class AttributesService:
             [one.change for one in read if isinstance(one.change, AttributeChange)], known
         )
         now_ms = self._clock.now_ms()
-        wanted: list[tuple[AttributeChange, list[Wanted]]] = []
+        wanted: list[tuple[_Read, list[Wanted]]] = []
         for one in read:
             change = one.change
             assert isinstance(change, AttributeChange)
@@ -164,45 +194,46 @@ class AttributesService:
             for row in rows:
                 at = (*place, row.row.key)
                 known[at] = known.get(at, Known()).with_(row.row, now_ms)
-            wanted.append((change, rows))
-        await self._settle(wanted, facts, out)
+            wanted.append((one, rows))
+        await self._settle(wanted, facts)
 
     async def _settle(
         self,
-        wanted: Sequence[tuple[AttributeChange, list[Wanted]]],
+        wanted: Sequence[tuple[_Read, list[Wanted]]],
         facts: Mapping[EntityKey, Facts],
-        out: Consequences,
     ) -> None:
         decisions = iter(
             await self._attributes.apply([row.row for _, rows in wanted for row in rows])
         )
-        for change, rows in wanted:
+        for one, rows in wanted:
             accepted = [
                 row.row
                 for row in rows
                 if next(decisions).outcome is Outcome.APPLIED or row.repeated
             ]
-            key: EntityKey = (change.entity_type, change.entity_id)
-            fan_out(change, accepted, facts[key], self._here, out)
+            assert isinstance(one.change, AttributeChange)
+            fan_out(one.change, accepted, facts[_entity_of(one)], self._here, one.out)
 
     async def _known(self, read: Sequence[_Read]) -> dict[_Place, Known]:
         wanted: dict[tuple[str, str, Scope], dict[str, int]] = {}
-        for record, change in read:
+        for record, change, _ in read:
             assert isinstance(change, AttributeChange)
             place = (change.entity_type, change.entity_id, change.scope)
             keys = wanted.setdefault(place, {})
             for key in values_of(change):
                 least = may_be_decided(change.versions.get(key, 0), record.timestamp)
                 keys[key] = min(keys.get(key, least), least)
+        found = await standing_at(self._attributes, wanted.items())
         known: dict[_Place, Known] = {}
-        for place, keys in wanted.items():
-            for row in await self._attributes.standing(*place, list(keys)):
-                past = (
-                    await self._attributes.decisions(*place, row.key)
-                    if row.version >= keys[row.key]
-                    else ()
-                )
-                known[*place, row.key] = Known(row.version, row.origin, past)
+        repeated: list[_Place] = []
+        for place, rows in found.items():
+            for row in rows:
+                known[*place, row.key] = Known(row.version, row.origin)
+                if row.version >= wanted[place][row.key]:
+                    repeated.append((*place, row.key))
+        pasts = await side_by_side(self._attributes.decisions(*at) for at in repeated)
+        for at, past in zip(repeated, pasts, strict=True):
+            known[at] = known[at]._replace(decisions=past)
         return known
 
 
@@ -214,20 +245,21 @@ def _source(record: Record) -> str:
 def _of_entities(read: Sequence[_Read]) -> Mapping[EntityKey, Sequence[str]]:
     """The ids of the changes of each entity itself, in order."""
     ids: dict[EntityKey, list[str]] = {}
-    for _, change in read:
+    for _, change, _ in read:
         if isinstance(change, EntityChange):
             ids.setdefault((change.entity_type, change.entity_id), []).append(change.id)
     return ids
 
 
 def _entity_of(read: _Read) -> EntityKey:
-    assert isinstance(read.change, AttributeChange)
+    if isinstance(read.change, RpcChange):
+        return (EntityType.DEVICE.value, read.change.device_id)
     return (read.change.entity_type, read.change.entity_id)
 
 
 def _read(record: Record, outputs: Outputs) -> _Read | None:
     try:
-        return _Read(record, decode_change(record.value))
+        return _Read(record, decode_change(record.value), Consequences())
     except Never as error:
         outputs.dead.append(Dead(record, error))
         return None

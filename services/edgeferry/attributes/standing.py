@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from edgeferry.core.kv import Scope
+from edgeferry.core.side_by_side import side_by_side
 from edgeferry.core.store import AttributesStore, VersionedAttribute
 
 Place = tuple[str, str, Scope]
@@ -16,6 +17,7 @@ async def standing_at(
     keys: dict[Place, dict[str, None]] = {}
     for place, named in wanted:
         keys.setdefault(place, {}).update(dict.fromkeys(named))
-    return {
-        place: await attributes.standing(*place, list(of_place)) for place, of_place in keys.items()
-    }
+    found = await side_by_side(
+        attributes.standing(*place, list(of_place)) for place, of_place in keys.items()
+    )
+    return dict(zip(keys, found, strict=True))

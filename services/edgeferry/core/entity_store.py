@@ -146,6 +146,24 @@ class Rpc(NamedTuple):
     event_id: str = ""
 
 
+class RpcNews(NamedTuple):
+    """What is told of a device's command. ``event_id``: of who tells."""
+
+    rpc_id: str
+    device_id: str
+    status: RpcStatus
+    answer: str
+    now_ms: int
+    event_id: str
+
+
+class Told(NamedTuple):
+    """A command before news of it, and as it stands now."""
+
+    before: Rpc
+    now: Rpc
+
+
 class RpcStore(Protocol):
     """All raise StoreUnavailable (Later)."""
 
@@ -153,11 +171,10 @@ class RpcStore(Protocol):
         """Keep a command; False when it is known already. Return when durable."""
         ...
 
-    async def advance(
-        self, rpc_id: str, status: RpcStatus, answer: str, now_ms: int, event_id: str
-    ) -> Rpc | None:
-        """Raise the state where it ``core.changes.rises``, and give what stands now; None when
-        the command is unknown. Return when durable."""
+    async def advance(self, news: RpcNews) -> Told | None:
+        """Raise the state where it ``core.changes.rises`` and the command is that device's;
+        None when it is unknown. Return when durable. One process tells of a command at a
+        time."""
         ...
 
     async def get(self, rpc_id: str) -> Rpc | None: ...

@@ -11,7 +11,9 @@ from edgeferry.core.entity_store import EntityKey as EntityKey
 from edgeferry.core.entity_store import EntityOrder as EntityOrder
 from edgeferry.core.entity_store import EntityStore as EntityStore
 from edgeferry.core.entity_store import Rpc as Rpc
+from edgeferry.core.entity_store import RpcNews as RpcNews
 from edgeferry.core.entity_store import RpcStore as RpcStore
+from edgeferry.core.entity_store import Told as Told
 from edgeferry.core.kv import AttributeEntry, Scope, TsEntry, Value
 from edgeferry.core.node import AttributesWrite, TimeseriesPort
 

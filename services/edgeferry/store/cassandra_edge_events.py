@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from edgeferry.core.clock import MICROS_PER_MS, Clock
+from edgeferry.core.side_by_side import side_by_side
 from edgeferry.core.store import EdgeEventRow, QueuedEvent, QueueEnds, QueueHead
 from edgeferry.store.cassandra_session import CassandraSession
 from edgeferry.store.cassandra_statements import insert_cql
-from edgeferry.store.side_by_side import side_by_side
 
 _DAY_MS = 86_400_000
 _ROWS_READ = 1_000

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from edgeferry.core.clock import MICROS_PER_MS, Clock
+from edgeferry.core.side_by_side import side_by_side
 from edgeferry.core.store import Credentials, Entity, EntityKey, EntityOrder
 from edgeferry.store.cassandra_credentials import CassandraCredentials
 from edgeferry.store.cassandra_session import CassandraSession
 from edgeferry.store.cassandra_statements import insert_cql
 from edgeferry.store.seal import Seal
-from edgeferry.store.side_by_side import side_by_side
 from edgeferry.store.values import check_row, is_storable, key_bytes
 
 _ENTITY = "entity_type = ? AND entity_id = ?"

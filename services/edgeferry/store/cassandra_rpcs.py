@@ -1,20 +1,25 @@
 """Commands for devices in Cassandra."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
-from edgeferry.core.changes import RPC_OPEN, RpcStatus, rises
+from edgeferry.core.changes import RPC_OPEN, RpcStatus
 from edgeferry.core.clock import MICROS_PER_MS, Clock
-from edgeferry.core.store import Rpc
+from edgeferry.core.side_by_side import side_by_side
+from edgeferry.core.store import Rpc, RpcNews, Told
 from edgeferry.store.cassandra_rpc_ends import CassandraRpcEnds
 from edgeferry.store.cassandra_session import CassandraSession
 from edgeferry.store.cassandra_statements import insert_cql
-from edgeferry.store.side_by_side import side_by_side
+from edgeferry.store.decisions import raised
 from edgeferry.store.values import check_news, check_row
 
 _TIMED = "USING TIMESTAMP ?"
 _ROW = "device_id = ? AND created_time = ? AND rpc_id = ?"
+
+_LOCKS = 64
+"""States of different commands are raised side by side."""
+_PLACES = 10_000
 
 _Place = tuple[str, int, str]
 """Device, time and id: the primary key."""
@@ -38,41 +43,44 @@ class CassandraRpcs:
         self._of_device = session.query(
             "SELECT device_id, created_time, rpc_id, status FROM rpc_cf WHERE device_id = ?"
         )
-        self._changing = asyncio.Lock()
+        self._changing = [asyncio.Lock() for _ in range(_LOCKS)]
+        self._places_known: dict[str, _Place] = {}
         self._ends = CassandraRpcEnds(session)
 
     async def create(self, rpc: Rpc) -> bool:
         """Raises StoreUnavailable, Unstorable."""
         check_row(rpc)
-        async with self._changing:
+        async with self._lock(rpc.rpc_id):
             if await self._stored(rpc.rpc_id) is not None:
                 return False
             place = (rpc.device_id, rpc.created_time, rpc.rpc_id)
-            await self._session.rows(self._put_place, place)
+            requests: list[Awaitable[object]] = [self._session.rows(self._put_place, place)]
             if rpc.status in RPC_OPEN:
-                await self._ends.add(rpc)
+                requests.append(self._ends.add(rpc))
+            await side_by_side(requests)
+            self._know(place)
             now = self._clock.now_ms() * MICROS_PER_MS
             await self._session.rows(self._save, (*rpc, now))
             return True
 
-    async def advance(
-        self, rpc_id: str, status: RpcStatus, answer: str, now_ms: int, event_id: str
-    ) -> Rpc | None:
+    async def advance(self, news: RpcNews) -> Told | None:
         """Raises StoreUnavailable, Unstorable."""
-        check_news(answer, event_id, now_ms)
-        async with self._changing:
-            stored = await self._stored(rpc_id)
+        check_news(news)
+        async with self._lock(news.rpc_id):
+            stored = await self._stored(news.rpc_id)
             if stored is None:
                 return None
-            rpc, written = stored
-            if not rises(rpc.status, rpc.answer, status, answer):
-                return rpc
-            rpc = rpc._replace(status=status, answer=answer, updated_ms=now_ms, event_id=event_id)
-            timestamp = max(self._clock.now_ms() * MICROS_PER_MS, written + 1)
-            await self._session.rows(self._save, (*rpc, timestamp))
-            if status not in RPC_OPEN:
-                await self._ends.remove(rpc)
-            return rpc
+            before, written = stored
+            now = raised(before, news)
+            if now != before:
+                timestamp = max(self._clock.now_ms() * MICROS_PER_MS, written + 1)
+                await self._session.rows(self._save, (*now, timestamp))
+                if now.status not in RPC_OPEN:
+                    await self._ends.remove(now)
+            return Told(before, now)
+
+    def _lock(self, rpc_id: str) -> asyncio.Lock:
+        return self._changing[hash(rpc_id) % _LOCKS]
 
     async def get(self, rpc_id: str) -> Rpc | None:
         stored = await self._stored(rpc_id)
@@ -80,9 +88,19 @@ class CassandraRpcs:
 
     async def _stored(self, rpc_id: str) -> tuple[Rpc, int] | None:
         """And its timestamp."""
+        if rpc_id in self._places_known:
+            return await self._at(self._places_known[rpc_id])
         for place in await self._session.rows(self._place, (rpc_id,)) if rpc_id else ():
+            self._know(place)
             return await self._at(place)
         return None
+
+    def _know(self, place: Sequence[Any]) -> None:
+        """It stays as it is: states of a command follow each other soon."""
+        device_id, created_time, rpc_id = place
+        self._places_known[rpc_id] = (device_id, created_time, rpc_id)
+        if len(self._places_known) > _PLACES:
+            del self._places_known[next(iter(self._places_known))]
 
     async def _at(self, place: Sequence[Any]) -> tuple[Rpc, int] | None:
         for *cells, written in await self._session.rows(self._get, place):

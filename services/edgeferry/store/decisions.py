@@ -1,15 +1,18 @@
 """Deciding what becomes of a change of an attribute, and the record of it: JSON kept beside
-the attribute, the same in every store."""
+the attribute, the same in every store. And what becomes of a command."""
 
 import json
 from typing import Any, NamedTuple
 
+from edgeferry.core.changes import rises
 from edgeferry.core.merge import wins_attribute
 from edgeferry.core.store import (
     DECISIONS_KEPT,
     Decision,
     Outcome,
     PastDecision,
+    Rpc,
+    RpcNews,
     VersionedAttribute,
 )
 
@@ -48,6 +51,17 @@ def decide(
         standing = Standing(version, origin)
     decision = Decision(outcome, standing.version, standing.origin)
     return decision, standing._replace(decisions=decisions)
+
+
+def raised(rpc: Rpc, news: RpcNews) -> Rpc:
+    """The command after news of it; the same when they count for nothing."""
+    if rpc.device_id != news.device_id or not rises(
+        rpc.status, rpc.answer, news.status, news.answer
+    ):
+        return rpc
+    return rpc._replace(
+        status=news.status, answer=news.answer, updated_ms=news.now_ms, event_id=news.event_id
+    )
 
 
 def decisions_text(decisions: tuple[PastDecision, ...]) -> str:

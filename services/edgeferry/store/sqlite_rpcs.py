@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from edgeferry.core.changes import RPC_OPEN, RpcStatus, expiry_of, rises
-from edgeferry.core.store import Rpc
+from edgeferry.core.changes import RPC_OPEN, RpcStatus, expiry_of
+from edgeferry.core.store import Rpc, RpcNews, Told
+from edgeferry.store.decisions import raised
 from edgeferry.store.sqlite_reader import SqliteReader
 from edgeferry.store.sqlite_writer import Execute, SqliteWriter
 from edgeferry.store.values import check_news, check_row
@@ -51,13 +52,10 @@ class SqliteRpcs:
         check_row(rpc)
         return await self._writer.run(lambda execute: _create(execute, rpc))
 
-    async def advance(
-        self, rpc_id: str, status: RpcStatus, answer: str, now_ms: int, event_id: str
-    ) -> Rpc | None:
+    async def advance(self, news: RpcNews) -> Told | None:
         """Raises StoreUnavailable, Unstorable."""
-        check_news(answer, event_id, now_ms)
-        news = (status, answer, now_ms, event_id)
-        return await self._writer.run(lambda execute: _advance(execute, rpc_id, news))
+        check_news(news)
+        return await self._writer.run(lambda execute: _advance(execute, news))
 
     async def get(self, rpc_id: str) -> Rpc | None:
         rows = await self._reader.rows(_GET, (rpc_id,))
@@ -98,19 +96,18 @@ def _expire(execute: Execute, before_ms: int, limit: int) -> int:
     return len(old)
 
 
-def _advance(execute: Execute, rpc_id: str, news: tuple[RpcStatus, str, int, str]) -> Rpc | None:
+def _advance(execute: Execute, news: RpcNews) -> Told | None:
     """Runs in the writer's thread, so that nothing comes between reading and writing."""
-    row = execute(_STANDS, (rpc_id,)).fetchone()
+    row = execute(_STANDS, (news.rpc_id,)).fetchone()
     if row is None:
         return None
-    rpc = _rpc(row)
-    status, answer, now_ms, event_id = news
-    if not rises(rpc.status, rpc.answer, status, answer):
-        return rpc
-    execute(_ADVANCE, (*news, rpc_id))
-    if status not in RPC_OPEN:
-        execute(_ENDED, (expiry_of(rpc.request), rpc_id))
-    return rpc._replace(status=status, answer=answer, updated_ms=now_ms, event_id=event_id)
+    before = _rpc(row)
+    now = raised(before, news)
+    if now != before:
+        execute(_ADVANCE, (now.status, now.answer, now.updated_ms, now.event_id, now.rpc_id))
+        if now.status not in RPC_OPEN:
+            execute(_ENDED, (expiry_of(now.request), now.rpc_id))
+    return Told(before, now)
 
 
 def _rpc(row: Sequence[Any]) -> Rpc:

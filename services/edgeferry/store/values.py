@@ -10,7 +10,14 @@ from edgeferry.core.errors import Unstorable
 from edgeferry.core.kv import Value
 from edgeferry.core.merge import MAX_TS_MS
 from edgeferry.core.node import TimeseriesWrite
-from edgeferry.core.store import Credentials, Entity, Rpc, TimeseriesDelete, VersionedAttribute
+from edgeferry.core.store import (
+    Credentials,
+    Entity,
+    Rpc,
+    RpcNews,
+    TimeseriesDelete,
+    VersionedAttribute,
+)
 
 MAX_VALUE_BYTES = 4 * 1024 * 1024
 """Cassandra refuses mutations of half a commit log segment (16 MiB) and slows down long
@@ -152,11 +159,11 @@ def check_row(row: Entity | Credentials | Rpc) -> None:
             raise Unstorable(f"impossible {name} {cell}")
 
 
-def check_news(answer: str, event_id: str, now_ms: int) -> None:
-    """Of a command. Raises Unstorable for what no store can hold."""
-    text_bytes(answer)
-    text_bytes(event_id, MAX_KEY_BYTES)
-    check_long(now_ms)
+def check_news(news: RpcNews) -> None:
+    """Raises Unstorable for what no store can hold."""
+    text_bytes(news.answer)
+    text_bytes(news.event_id, MAX_KEY_BYTES)
+    check_long(news.now_ms)
 
 
 _KEYS = ("entity_type", "entity_id", "rpc_id", "device_id")

@@ -1,6 +1,9 @@
 """Memory fakes of the ports, and two or more sites that exchange events."""
 
+import asyncio
+import atexit
 from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
 
 from edgeferry.attributes.commands import Commands
@@ -17,7 +20,6 @@ from edgeferry.core.changes import (
     RpcStatus,
     edge_origin,
     expiry_of,
-    rises,
 )
 from edgeferry.core.clock import ManualClock
 from edgeferry.core.events import CloudEvent
@@ -33,13 +35,15 @@ from edgeferry.core.store import (
     EntityStore,
     PastDecision,
     Rpc,
+    RpcNews,
     RpcStore,
     TimeseriesStore,
+    Told,
     VersionedAttribute,
 )
 from edgeferry.log.change_codec import encode_change
 from edgeferry.log.codec import decode_cloud_event, decode_edge_event, decode_message
-from edgeferry.store.decisions import Standing, decide
+from edgeferry.store.decisions import Standing, decide, raised
 from edgeferry.streams.processor import Outputs
 
 T = TypeVar("T")
@@ -50,13 +54,18 @@ NODE = "site.chain.call"
 EDGE_B = "eeeeeeee-1111-11f0-8000-00000000000b"
 
 
+_LOOP = asyncio.new_event_loop()
+atexit.register(_LOOP.close)
+
+
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Of coroutines that never wait: the fakes do not."""
+    """To its end, also below a test that is a coroutine itself."""
     try:
-        coroutine.send(None)
-    except StopIteration as end:
-        return cast(T, end.value)
-    raise AssertionError("it waits")
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return _LOOP.run_until_complete(coroutine)
+    with ThreadPoolExecutor(1) as beside:
+        return beside.submit(asyncio.run, coroutine).result()
 
 
 class MemoryAttributes:
@@ -146,14 +155,12 @@ class MemoryRpcs:
     async def create(self, rpc: Rpc) -> bool:
         return self.known.setdefault(rpc.rpc_id, rpc) is rpc
 
-    async def advance(
-        self, rpc_id: str, status: RpcStatus, answer: str, now_ms: int, event_id: str
-    ) -> Rpc | None:
-        rpc = self.known.get(rpc_id)
-        if rpc is not None and rises(rpc.status, rpc.answer, status, answer):
-            rpc = rpc._replace(status=status, answer=answer, updated_ms=now_ms, event_id=event_id)
-            self.known[rpc_id] = rpc
-        return rpc
+    async def advance(self, news: RpcNews) -> Told | None:
+        before = self.known.get(news.rpc_id)
+        if before is None:
+            return None
+        now = self.known[news.rpc_id] = raised(before, news)
+        return Told(before, now)
 
     async def get(self, rpc_id: str) -> Rpc | None:
         return self.known.get(rpc_id)
@@ -197,12 +204,14 @@ class MemoryTimeseries:
 class Site:
     """The service with its log of changes; ``sent``: events by edge, in order."""
 
-    def __init__(self, origin: str, now_ms: int = 1_700_000_000_000) -> None:
+    def __init__(
+        self, origin: str, now_ms: int = 1_700_000_000_000, rpcs: MemoryRpcs | None = None
+    ) -> None:
         self.here = Here("site", origin)
         self.clock = ManualClock(now_ms)
         self.attributes = MemoryAttributes(self.clock)
         self.entities = MemoryEntities()
-        self.rpcs = MemoryRpcs()
+        self.rpcs = rpcs or MemoryRpcs()
         self.timeseries = MemoryTimeseries()
         self.applied = Applied()
         self.late: list[int] = []
@@ -269,8 +278,8 @@ class Site:
                     self.down.setdefault(event.edge_id, []).append(event.event)
 
 
-def cloud(*edges: str) -> Site:
-    site = Site(CLOUD_ORIGIN)
+def cloud(*edges: str, rpcs: MemoryRpcs | None = None) -> Site:
+    site = Site(CLOUD_ORIGIN, rpcs=rpcs)
     site.entities.edges["DEVICE", DEVICE] = set(edges)
     return site
 

@@ -5,7 +5,7 @@ import pytest
 from edgeferry.core.changes import RpcStatus, attempt_body
 from edgeferry.core.errors import Unstorable
 from edgeferry.core.ids import new_entity_id
-from edgeferry.core.store import Rpc
+from edgeferry.core.store import Rpc, RpcNews, RpcStore
 from tests.unit.store.bench import Bench, T
 
 QUEUED, SENT, DELIVERED = RpcStatus.QUEUED, RpcStatus.SENT, RpcStatus.DELIVERED
@@ -14,6 +14,15 @@ DELETED = RpcStatus.DELETED
 
 def rpc(device: str, created: int = T, status: RpcStatus = QUEUED) -> Rpc:
     return Rpc(new_entity_id(), "tenant", device, status, '{"method": "ä"}', "", created, T, "e1")
+
+
+async def advance(
+    store: RpcStore, of: Rpc, status: RpcStatus, answer: str, now_ms: int, event_id: str
+) -> Rpc | None:
+    """What stands after the news."""
+    news = RpcNews(of.rpc_id, of.device_id, status, answer, now_ms, event_id)
+    told = await store.advance(news)
+    return told.now if told is not None else None
 
 
 class RpcBehaviour:
@@ -35,7 +44,7 @@ class RpcBehaviour:
         await store.create(made)
 
         async def news(status: RpcStatus, number: int) -> Rpc | None:
-            return await store.advance(made.rpc_id, status, f"{number}", T + number, f"e{number}")
+            return await advance(store, made, status, f"{number}", T + number, f"e{number}")
 
         delivered = made._replace(status=DELIVERED, answer="2", updated_ms=T + 2, event_id="e2")
         assert await news(DELIVERED, 2) == delivered
@@ -50,7 +59,9 @@ class RpcBehaviour:
         assert answered == await store.get(made.rpc_id)
         assert answered is not None
         assert (answered.status, answered.answer) == (RpcStatus.SUCCESSFUL, "6")
-        assert await store.advance(new_entity_id(), SENT, "", T, "e") is None
+        assert await advance(store, rpc(new_entity_id()), SENT, "", T, "e") is None
+        other = made._replace(device_id=new_entity_id())
+        assert await advance(store, other, RpcStatus.DELETED, "", T, "e") == answered
 
     @pytest.mark.asyncio
     async def test_the_queued_ones_of_a_device_wait_in_order(self, bench: Bench) -> None:
@@ -58,7 +69,7 @@ class RpcBehaviour:
         made = [rpc(device, T + i) for i in range(4)]
         for one in (made[2], made[0], made[3], made[1], rpc(new_entity_id())):
             await store.create(one)
-        await store.advance(made[1].rpc_id, SENT, "", T, "e")
+        await advance(store, made[1], SENT, "", T, "e")
         assert await store.pending(device) == [made[0], made[2], made[3]]
         assert await store.pending(new_entity_id()) == []
 
@@ -70,11 +81,11 @@ class RpcBehaviour:
             await store.create(one)
         assert await store.page(device, None, 2, 0) == ([made[4], made[3]], 5)
         assert await store.page(device, None, 2, 4) == ([made[0]], 5)
-        sent = await store.advance(made[2].rpc_id, SENT, "", T, "e")
+        sent = await advance(store, made[2], SENT, "", T, "e")
         assert await store.page(device, SENT, 2, 0) == ([sent], 1)
         queued, total = await store.page(device, QUEUED, 2, 1)
         assert ([one.rpc_id for one in queued], total) == ([made[3].rpc_id, made[1].rpc_id], 4)
-        gone = await store.advance(made[4].rpc_id, DELETED, "", T, "e")
+        gone = await advance(store, made[4], DELETED, "", T, "e")
         assert await store.page(device, None, 1, 0) == ([made[3]], 4)
         assert await store.page(device, DELETED, 1, 0) == ([gone], 1)
 
@@ -84,7 +95,7 @@ class RpcBehaviour:
         await store.create(made)
 
         async def sent(attempt: int, event: str) -> str:
-            stands = await store.advance(made.rpc_id, SENT, attempt_body(attempt), T, event)
+            stands = await advance(store, made, SENT, attempt_body(attempt), T, event)
             assert stands is not None
             return stands.event_id
 
@@ -111,13 +122,13 @@ class RpcBehaviour:
         await bench.reopen()
         store = bench.store.rpcs
         assert await due(T + 8_000_000, 1) == [first.rpc_id]
-        await store.advance(first.rpc_id, RpcStatus.EXPIRED, "", T, "e")
-        await store.advance(second.rpc_id, DELIVERED, "", T, "e")
+        await advance(store, first, RpcStatus.EXPIRED, "", T, "e")
+        await advance(store, second, DELIVERED, "", T, "e")
         assert await due(T + 8_000_000) == [second.rpc_id]
         old = await made(1)
         assert await due(T + 9_000_000) == [old.rpc_id, second.rpc_id, later.rpc_id]
         for one in (old, second, later):
-            await store.advance(one.rpc_id, RpcStatus.SUCCESSFUL, "", T, "e")
+            await advance(store, one, RpcStatus.SUCCESSFUL, "", T, "e")
         assert await due(T + 9_000_000) == []
         assert await store.get(never.rpc_id) == never
 
@@ -129,4 +140,4 @@ class RpcBehaviour:
                 await store.create(bad)
         await store.create(made)
         with pytest.raises(Unstorable):
-            await store.advance(made.rpc_id, SENT, "\ud800", T, "e")
+            await advance(store, made, SENT, "\ud800", T, "e")

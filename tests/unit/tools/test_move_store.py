@@ -20,6 +20,7 @@ from edgeferry.core.store import (
     Entity,
     QueueEnds,
     Rpc,
+    RpcNews,
     Store,
     TimeseriesDelete,
     VersionedAttribute,
@@ -259,7 +260,7 @@ CHANGES: dict[str, Callable[[SqliteStore], object]] = {
     ),
     "assignments: DEVICE": lambda store: store.entities.unassign(("DEVICE", DEVICE), EDGE),
     f"commands: {RPC.rpc_id}": lambda store: store.rpcs.advance(
-        RPC.rpc_id, RpcStatus.DELIVERED, "", 7, "e3"
+        RpcNews(RPC.rpc_id, RPC.device_id, RpcStatus.DELIVERED, "", 7, "e3")
     ),
     "edge events: 1 of edge-events": lambda store: store.edge_events.drop(EDGE, "edge-events", 2),
     "edge events: the head": lambda store: store.edge_events.append([queued(9)]),
