@@ -100,13 +100,18 @@ class Appender:
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="gateway-appender")
 
+    async def drained(self, deadline: float) -> None:
+        """Return when nothing waits, or nothing is appended any more, after ``deadline`` seconds
+        at the latest."""
+        if self._task is not None:
+            await self._drained(self._task, deadline)
+
     async def stop(self, deadline: float) -> None:
         """Wait up to ``deadline`` seconds for what waits, then give the rest up."""
         task, self._task = self._task, None
         if task is None:
             return
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), deadline)
+        await self._drained(task, deadline)
         task.cancel()
         await asyncio.wait([task])
         self._give_up(LogUnavailable("the gateway is stopping"))
@@ -161,6 +166,11 @@ class Appender:
             self._given_up = True
             log.error("the log takes no appends, acknowledging nothing: %s", self._failure)
             self._give_up(LogUnavailable(self._failure))
+
+    async def _drained(self, task: asyncio.Task[None], deadline: float) -> None:
+        if not task.done():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), deadline)
 
     async def _run(self) -> None:
         while True:

@@ -1,6 +1,7 @@
 """Commands to devices that are under way through this gateway.
 
-SENT before a link gets the command (``command_queue``), DELIVERED when the device confirmed it,
+SENT before a link gets the command (``command_queue``), DELIVERED when the device confirmed it
+(of MQTT's QoS 0, which has no confirmation: when the device's system has taken it),
 SUCCESSFUL when it answered (a one-way command: when it was delivered), EXPIRED when its time is
 over. Each of these becomes a record for the attributes service through the gateway's own
 appends, in order. A command that is under way is not sent again, unless the session that had
@@ -85,16 +86,21 @@ class CommandDesk:
         if link is None:
             return False
         under_way.owner = link.owner
-        handed = link.command(under_way.request_id, command)
-        if handed is Handed.REFUSED:
+        if link.command(under_way.request_id, command) is Handed.REFUSED:
             under_way.owner = None
             return False
-        if handed is Handed.DELIVERED:
-            self.delivered(device_id, under_way.request_id)
         return True
 
+    def unsure(self, device_id: str, request_id: int) -> None:
+        """It was sent without a confirmation to come, and the connection broke before the
+        device's system had taken it. It stays SENT: whether it is sent again is for its
+        ``retries`` to say, as after a restart."""
+        under_way = self._by_request.get((device_id, request_id))
+        if under_way is not None and not (under_way.delivered or under_way.ended):
+            self._end(under_way)
+
     def delivered(self, device_id: str, request_id: int) -> None:
-        """The device confirmed that it has the command."""
+        """The device has the command."""
         under_way = self._by_request.get((device_id, request_id))
         if under_way is None or under_way.delivered:
             return

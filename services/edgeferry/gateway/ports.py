@@ -116,11 +116,11 @@ class DevicePorts:
 
 class Handed(Enum):
     """What became of a command that a link was given. Of one that was SENT the link reports
-    to ``CommandDesk.delivered`` when the device confirms it."""
+    to ``CommandDesk.delivered`` when the device has it, as far as that can be known, or to
+    ``CommandDesk.unsure`` when it never will be."""
 
     REFUSED = "refused"
     SENT = "sent"
-    DELIVERED = "delivered"
 
 
 class DeviceLink(Protocol):

@@ -11,8 +11,10 @@ from edgeferry.gateway.context import GatewayContext
 from edgeferry.gateway.device_api import DeviceApi
 from edgeferry.gateway.gate import Gate
 from edgeferry.gateway.mqtt.connection import Connection
+from edgeferry.gateway.mqtt.flow import STOPPING
 from edgeferry.gateway.mqtt.packets import Reason
 from edgeferry.gateway.mqtt.shared import Parts, Sessions
+from edgeferry.gateway.mqtt.wills import Wills
 from edgeferry.gateway.records import Records
 from edgeferry.gateway.secure import SecureListener
 from edgeferry.runtime.connection_bound import Bounds, ConnectionBound
@@ -51,6 +53,7 @@ class Gateway:
             writer=context.writer, clock=context.clock, metrics=context.metrics, rules=rules
         )
         self.api = DeviceApi(context, self.records, self.appender)
+        self._wills = Wills(self.api, self.appender)
         self._host = host
         self._port = port
         self._tls = tls
@@ -93,6 +96,7 @@ class Gateway:
             sessions=self._sessions,
             bound=self._bound,
             api=self.api,
+            wills=self._wills,
         )
         self._server = await _listen(parts, self._host, self._port, self._tls, "mqtt")
         self._address = _address(self._server)
@@ -112,22 +116,29 @@ class Gateway:
         log.info("MQTT listens on %s", self._address)
 
     async def stop(self) -> None:
-        """Accept nobody, let pending appends finish for a few seconds, say goodbye, close."""
+        """Accept nobody, read nothing more, let pending appends finish for a few seconds, say
+        goodbye, close. All sessions end with the process, so all their wills are published."""
         if self._server is None:
             return
         servers = [one for one in (self._server, self._secure_server) if one is not None]
         for server in servers:
             server.close()
+        for connection in list(self._sessions.all):
+            connection.hold(STOPPING)
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.wait([self._sweeper])
             self._sweeper = None
         await self.api.stop()
         await self.api.presence.stop()
-        await self.appender.stop(_DRAIN_SECONDS)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _DRAIN_SECONDS
+        await self.appender.drained(_DRAIN_SECONDS)
         for connection in list(self._sessions.all):
             connection.end(Reason.SERVER_SHUTTING_DOWN, "the gateway is stopping")
-        loop = asyncio.get_running_loop()
+        for ended in self._sessions.kept.end_all():
+            self._wills.session_ended(ended)
+        await self.appender.stop(max(0.0, deadline - loop.time()))
         deadline = loop.time() + _GOODBYE_SECONDS
         while self._sessions.all and loop.time() < deadline:
             await asyncio.sleep(0.01)
@@ -157,8 +168,10 @@ class Gateway:
         self.gate.tidy()
         self.api.check()
         now = self.context.clock.monotonic()
+        for will in self._sessions.kept.due(now):
+            self._wills.publish(will)
         for ended in self._sessions.kept.expire(now):
-            self.api.desk.release(ended)
+            self._wills.session_ended(ended)
         for connection in list(self._sessions.all):
             connection.check(now)
         await self._check_devices()

@@ -72,8 +72,10 @@ def test_another_device_cannot_answer() -> None:
 
 
 def test_a_one_way_command_is_done_when_it_is_delivered() -> None:
-    bed, link = Bed(), FakeLink(Handed.DELIVERED)
+    bed, link = Bed(), FakeLink()
     bed.desk.send(DEVICE.id, Command("a", "m", "1", oneway=True), link)
+    assert bed.states() == []
+    bed.desk.delivered(DEVICE.id, link.given[0][0])
     assert [state for _, state in bed.states()] == ["DELIVERED", "SUCCESSFUL"]
 
 
@@ -144,6 +146,22 @@ def test_what_a_link_cannot_take_waits_for_the_next() -> None:
     assert bed.desk.knows("a")
     assert bed.desk.send(DEVICE.id, bed.command(), link)
     assert (len(link.given), bed.records) == (1, [])
+
+
+def test_what_nobody_knows_the_device_to_have_is_left_to_what_is_kept_of_it() -> None:
+    bed, link = Bed(), FakeLink()
+    bed.desk.send(DEVICE.id, bed.command(), link)
+    number = link.given[0][0]
+    bed.desk.unsure(DEVICE.id, number)
+    assert (bed.desk.knows("a"), bed.states()) == (False, [])
+    bed.desk.unsure(DEVICE.id, number)
+    bed.desk.delivered(DEVICE.id, number)
+    assert bed.states() == []
+    bed.desk.send(DEVICE.id, bed.command("b"), link)
+    number = link.given[1][0]
+    bed.desk.delivered(DEVICE.id, number)
+    bed.desk.unsure(DEVICE.id, number)
+    assert bed.desk.knows("b")
 
 
 def test_the_number_of_a_command_is_the_same_from_every_process() -> None:

@@ -13,9 +13,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from edgeferry.gateway.ports import Command, DevicePorts
 from edgeferry.gateway.server import Gateway
 from tests.unit.gateway.client_packets import RawClient
-from tests.unit.gateway.fakes import TOKEN, MemoryLog, make_context
+from tests.unit.gateway.fakes import DEVICE, TOKEN, MemoryLog, make_context
+from tests.unit.gateway.links import FakeCommands
+from tests.unit.gateway.test_device_api import subscribe
+from tests.unit.gateway.test_gateway import until
 
 
 def certificate(folder: Path) -> Path:
@@ -47,13 +51,18 @@ def certificate(folder: Path) -> Path:
 
 async def talk(server: ssl.SSLContext | None, client: ssl.SSLContext | None) -> list[str]:
     log = MemoryLog()
-    gateway = Gateway(make_context(log), port=0, tls=server)
+    context = make_context(log, ports=DevicePorts(commands=FakeCommands()))
+    gateway = Gateway(context, port=0, tls=server)
     await gateway.start()
     device = await RawClient(gateway.address, tls=client).open()
     assert (await device.connect(TOKEN)).codes == b"\0"
     for packet_id in range(1, 2_001):
         device.publish(packet_id, f'{{"n": {packet_id}}}')
     assert await device.acknowledged(2_000) == list(range(1, 2_001))
+    await subscribe(device, "v1/devices/me/rpc/request/+", 0)
+    gateway.api.push_command(DEVICE.id, Command("rpc-1", "m", "1", oneway=True))
+    assert (await device.receive()).payload == b'{"method":"m","params":1}'
+    await until(lambda: [state for _, state, _ in log.states()] == ["DELIVERED", "SUCCESSFUL"])
     stopping = asyncio.create_task(gateway.stop())
     assert await device.closed()
     await device.close()

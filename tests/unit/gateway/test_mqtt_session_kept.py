@@ -3,7 +3,13 @@
 import pytest
 
 from edgeferry.gateway.devices import Device
-from edgeferry.gateway.mqtt.kept import MOST_KEPT, Kept, KeptSessions
+from edgeferry.gateway.mqtt.kept import (
+    MOST_KEPT,
+    MOST_WILL_BYTES,
+    Kept,
+    KeptSessions,
+    LastWill,
+)
 from edgeferry.gateway.mqtt.packets import (
     V5,
     V311,
@@ -114,17 +120,21 @@ def test_disconnect_may_shorten_a_session_and_not_revive_one() -> None:
 @pytest.mark.parametrize(("reason", "stays"), [(0, False), (4, True)])
 def test_a_will_goes_with_a_disconnect_that_does_not_ask_for_it(reason: int, stays: bool) -> None:
     session = Bed().session(Connect(V5, "c", True, 30, TOKEN, will=WILL))
-    assert session.will == WILL
+    will = LastWill(DEVICE, WILL.topic, WILL.payload)
+    assert session.kept.will == will
     session.receive(Disconnect(reason))
-    assert (session.will == WILL) is stays
+    assert session.kept.will == (will if stays else None)
 
 
 def test_kept_sessions_end_with_their_time_and_their_number() -> None:
     sessions, kept = KeptSessions(), Kept(keep_seconds=10)
     assert sessions.keep("d", "c", kept, 100) == []
     assert sessions.expire(109) == []
-    assert sessions.take("d", "c", 109) is kept
-    assert sessions.take("d", "c", 109) is None
+    assert sessions.take("d", "c", 109) == (kept, [])
+    assert sessions.take("d", "c", 109) == (None, [])
+    for now, clean in ((109, True), (110, False)):
+        sessions.keep("d", "c", kept, 100)
+        assert sessions.take("d", "c", now, clean=clean) == (None, [kept])
     sessions.keep("d", "c", kept, 100)
     assert sessions.expire(110) == [kept]
     at_once = Kept()
@@ -132,3 +142,39 @@ def test_kept_sessions_end_with_their_time_and_their_number() -> None:
     for n in range(MOST_KEPT):
         sessions.keep("d", str(n), Kept(keep_seconds=10), 0)
     assert len(sessions.keep("d", "more", Kept(keep_seconds=10), 0)) == 1
+
+
+def kept_with_will(delay: int, size: int = 2) -> Kept:
+    return Kept(keep_seconds=60, will=LastWill(DEVICE, WILL.topic, b"x" * size, delay))
+
+
+def test_a_will_waits_for_its_delay_and_goes_once() -> None:
+    sessions, kept = KeptSessions(), kept_with_will(10)
+    will = kept.will
+    sessions.keep("d", "c", kept, 100)
+    assert sessions.due(109) == []
+    assert sessions.due(110) == [will]
+    assert sessions.due(110) == []
+    assert sessions.take("d", "c", 120) == (kept, [])
+
+
+def test_a_will_is_not_due_when_its_client_is_back() -> None:
+    sessions, kept = KeptSessions(), kept_with_will(10)
+    sessions.keep("d", "c", kept, 100)
+    sessions.take("d", "c", 105)
+    assert kept.will is None
+    sessions.keep("d", "c", kept, 106)
+    assert sessions.due(150) == []
+
+
+def test_wills_that_are_too_large_together_go_before_their_time_the_oldest_first() -> None:
+    sessions = KeptSessions()
+    size = MOST_WILL_BYTES // 4
+    kept = [kept_with_will(50, size) for _ in range(6)]
+    wills = [one.will for one in kept]
+    for number, one in enumerate(kept):
+        sessions.keep("d", str(number), one, 100)
+    assert sessions.due(101) == wills[:2]
+    assert sessions.due(101) == []
+    assert sessions.end_all() == kept
+    assert sessions.expire(10**9) == []

@@ -15,6 +15,7 @@ from edgeferry.gateway.mqtt import shared
 from edgeferry.gateway.mqtt.decoder import Decoder
 from edgeferry.gateway.mqtt.downlink import Downlink
 from edgeferry.gateway.mqtt.flow import CLOSED, RESOLVE, WRITE
+from edgeferry.gateway.mqtt.handover import Handover
 from edgeferry.gateway.mqtt.kept import Kept
 from edgeferry.gateway.mqtt.packets import (
     V5,
@@ -42,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 class Connection(asyncio.Protocol):
-    """A ``flow.Flow``, a ``shared.OpenConnection``."""
+    """A ``flow.Flow``, a ``shared.OpenConnection``, a ``downlink.Writer``."""
 
     def __init__(self, parts: Parts) -> None:
         context = parts.context
@@ -51,6 +52,7 @@ class Connection(asyncio.Protocol):
         self._context = context
         self._sessions = parts.sessions
         self._bound = parts.bound
+        self._wills = parts.wills
         self._entered = False
         self._monotonic = context.clock.monotonic
         self._decoder = Decoder(maximum_packet)
@@ -66,6 +68,7 @@ class Connection(asyncio.Protocol):
         self._api = parts.api
         self._down: Downlink | None = None
         self._transport: asyncio.Transport | None = None
+        self._handover: Handover | None = None
         self._held = 0
         self._address = ""
         self._certificate = ""
@@ -78,6 +81,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports do not inherit from asyncio's
         self._transport = cast(asyncio.Transport, transport)
+        self._handover = Handover(self._transport, self._takes_more)
         peer = transport.get_extra_info("peername")
         self._address = str(peer[0]) if peer else ""
         self._entered = self._bound.enter(self, self._address)
@@ -98,6 +102,8 @@ class Connection(asyncio.Protocol):
             return
         self._bound.leave(self)
         self._uplink.stop()
+        if self._handover is not None:
+            self._handover.stop()
         device = self._session.device
         self._sessions.closed(self, device.id if device else "", self._session.client_id)
         self._context.metrics.connections(-1)
@@ -109,11 +115,17 @@ class Connection(asyncio.Protocol):
         self._decoder.feed(data)
         self._take_packets()
 
+    def eof_received(self) -> None:
+        """The client has gone, and may have taken all before."""
+        if self._handover is not None:
+            self._handover.look()
+
     def pause_writing(self) -> None:
         self.hold(WRITE)
 
     def resume_writing(self) -> None:
         self.release(WRITE)
+        self._takes_more()
 
     # --- for the gateway
 
@@ -157,12 +169,12 @@ class Connection(asyncio.Protocol):
         log.info("connection of %s ends: %s", self._name(), text)
         data = self._session.farewell(self._decoder.version, reason, text)
         if data:
-            self._transport.write(data)
+            self._write(data)
         self._close()
 
     def write(self, data: bytes) -> None:
         if self._ended is None and self._transport is not None:
-            self._transport.write(data)
+            self._write(data)
 
     def abort(self) -> None:
         if self._transport is not None:
@@ -228,9 +240,8 @@ class Connection(asyncio.Protocol):
     def _answer(self, packet: FromClient) -> None:
         session = self._session
         reply = session.receive(packet)
-        assert self._transport is not None
         if reply.data:
-            self._transport.write(reply.data)
+            self._write(reply.data)
         if reply.close:
             if session.device is None:
                 self._context.metrics.rejected("mqtt", "connect")
@@ -242,7 +253,10 @@ class Connection(asyncio.Protocol):
                 self._decoder.max_packet = self._max_packet_311
             self._bound.settle(self)
             self._sessions.connected(self, session.device.id, session.client_id)
-            self._down = Downlink(self._api, session, session.device, self._write_down)
+            assert self._handover is not None
+            self._down = Downlink(
+                self._api, session, session.device, writer=self, handover=self._handover
+            )
             self._uplink.down = self._down
             self._down.subscribed()
         elif type(packet) is Subscribe and self._down is not None:
@@ -251,30 +265,43 @@ class Connection(asyncio.Protocol):
     # --- down
 
     def _resume(self, device_id: str, client_id: str, clean: bool) -> Kept | None:
-        kept = self._sessions.resume(device_id, client_id, self._monotonic())
-        if kept is not None and clean:
-            self._api.desk.release(kept)
-            return None
+        self._sessions.take_over(device_id, client_id)
+        kept, ended = self._sessions.kept.take(device_id, client_id, self._monotonic(), clean=clean)
+        for one in ended:
+            self._wills.session_ended(one)
         return kept
 
-    def _write_down(self, data: bytes) -> None:
+    @property
+    def is_read(self) -> bool:
+        return not self._held & WRITE
+
+    def write_down(self, data: bytes) -> None:
         if self._ended is None and self._transport is not None:
-            self._transport.write(data)
+            self._write(data)
             if self._transport.get_write_buffer_size() > shared.MOST_UNREAD_BYTES:
                 self.end(Reason.QUOTA_EXCEEDED, "the client does not read what it asked for")
 
+    def _write(self, data: bytes) -> None:
+        assert self._handover is not None
+        self._handover.write(data)
+
+    def _takes_more(self) -> None:
+        """The client reads what is written to it."""
+        if self._down is not None:
+            self._down.subscribed()
+
     def _leave(self, down: Downlink) -> None:
-        """The connection is gone: its will is published, its session kept or ended."""
+        """The connection is gone: its session is kept or ended, its will published in time."""
         self._down = self._uplink.down = None
         down.close()
         kept = self._session.kept
         kept.outbox.disconnect()
         device_id, client_id, now = down.device.id, self._session.client_id, self._monotonic()
         for ended in self._sessions.kept.keep(device_id, client_id, kept, now):
-            self._api.desk.release(ended)
-        will, self._session.will = self._session.will, None
-        if will is not None:
-            self._uplink.publish_will(down, will)
+            self._wills.session_ended(ended)
+        if kept.will is not None and not kept.will.delay_seconds:
+            will, kept.will = kept.will, None
+            self._wills.publish(will)
 
     # --- flow
 
@@ -295,6 +322,9 @@ class Connection(asyncio.Protocol):
     def _close(self) -> None:
         self.hold(CLOSED)
         self._uplink.stop()
+        if self._handover is not None:
+            self._handover.look()
+            self._handover.stop()
         self._ended = self._monotonic()
         if self._down is not None:
             self._leave(self._down)

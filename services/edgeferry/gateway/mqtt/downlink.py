@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import orjson
 
 from edgeferry.gateway.device_api import DeviceApi
 from edgeferry.gateway.devices import Device
+from edgeferry.gateway.mqtt.handover import Handover
 from edgeferry.gateway.mqtt.outbox import Acknowledged, Wanted
 from edgeferry.gateway.mqtt.session import Session
 from edgeferry.gateway.payload import to_text
@@ -18,18 +20,37 @@ _MOST_CALLS = 1_000
 log = logging.getLogger(__name__)
 
 
+class Writer(Protocol):
+    """The connection's way out."""
+
+    @property
+    def is_read(self) -> bool:
+        """The client takes what is written."""
+        ...
+
+    def write_down(self, data: bytes) -> None: ...
+
+
 class Downlink:
-    """Made when the client is connected. A DeviceLink of its own device."""
+    """Made when the client is connected. A DeviceLink of its own device. ``handover``: of the
+    same connection."""
 
     def __init__(
-        self, api: DeviceApi, session: Session, device: Device, write: Callable[[bytes], None]
+        self,
+        api: DeviceApi,
+        session: Session,
+        device: Device,
+        *,
+        writer: Writer,
+        handover: Handover,
     ) -> None:
         self.api = api
         self.device = device
         self.session_id = api.context.ids.next()
         self.nested: dict[str, NestedLink] = {}
         self._session = session
-        self._write = write
+        self._writer = writer
+        self._handover = handover
         self._calls: dict[int, str] = {}
         self._closed = False
         self._not_served: set[What] = set()
@@ -60,7 +81,8 @@ class Downlink:
             self.api.presence.closed(link.device)
 
     def subscribed(self) -> None:
-        """Subscriptions came or a session was resumed: what waits is sent."""
+        """Subscriptions came, a session was resumed, or the client reads again: what waits is
+        sent."""
         if self.wants_commands():
             self.api.wake(self.device.id)
         if self.session_wants(What.GATEWAY_RPC):
@@ -90,9 +112,12 @@ class Downlink:
         prefix: str = "",
         number: int | None = None,
         acknowledged: Acknowledged | None = None,
+        lost: Callable[[], None] | None = None,
         wanted: Wanted | None = None,
     ) -> Handed:
-        """Nothing is sent where the client did not subscribe."""
+        """Nothing is sent where the client did not subscribe. ``acknowledged`` is called when
+        the client has it, of QoS 0 when its system has; ``lost`` when that will never be
+        known."""
         target = self._session.target(what, prefix)
         if target is None:
             return Handed.REFUSED
@@ -103,8 +128,10 @@ class Downlink:
         if data is None:
             return Handed.REFUSED
         if data:
-            self._write(data)
-        return Handed.SENT if qos else Handed.DELIVERED
+            self._writer.write_down(data)
+        if not qos and acknowledged is not None and lost is not None:
+            self._handover.watch(acknowledged, lost)
+        return Handed.SENT
 
     # --- DeviceLink
 
@@ -116,7 +143,12 @@ class Downlink:
         return self.session_wants(What.ATTRIBUTES)
 
     def wants_commands(self) -> bool:
-        return self.session_wants(What.COMMAND)
+        return self.takes_commands and self.session_wants(What.COMMAND)
+
+    @property
+    def takes_commands(self) -> bool:
+        """Not while the client does not read: they wait where they are kept."""
+        return self._writer.is_read and not self._handover.full
 
     def attributes(self, updates: Mapping[str, object], deletes: Sequence[str]) -> None:
         for body in bodies(updates, deletes):
@@ -129,6 +161,7 @@ class Downlink:
             f'{{"method":{to_text(command.method)},"params":{command.params}}}',
             number=request_id,
             acknowledged=lambda: desk.delivered(device_id, request_id),
+            lost=lambda: desk.unsure(device_id, request_id),
             wanted=lambda: desk.wants(device_id, request_id),
         )
 
@@ -154,7 +187,7 @@ class NestedLink:
         return self._down.session_wants(What.GATEWAY_ATTRIBUTES)
 
     def wants_commands(self) -> bool:
-        return self._down.session_wants(What.GATEWAY_RPC)
+        return self._down.takes_commands and self._down.session_wants(What.GATEWAY_RPC)
 
     def attributes(self, updates: Mapping[str, object], deletes: Sequence[str]) -> None:
         for body in bodies(updates, deletes):
@@ -172,6 +205,7 @@ class NestedLink:
             What.GATEWAY_RPC,
             to_text({"device": self.device.name, "data": data}),
             acknowledged=lambda: desk.delivered(device_id, request_id),
+            lost=lambda: desk.unsure(device_id, request_id),
             wanted=lambda: desk.wants(device_id, request_id),
         )
 

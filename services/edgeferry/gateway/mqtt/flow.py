@@ -17,6 +17,8 @@ REFUSED: Final = 32
 """A message was refused, and its sender cannot be told: the connection will end."""
 RESOLVE: Final = 64
 """Something has to be looked up first."""
+STOPPING: Final = 128
+"""The gateway stops: what was read before is finished."""
 
 
 class Flow(Protocol):

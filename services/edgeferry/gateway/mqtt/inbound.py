@@ -1,6 +1,5 @@
 """Publishes of a connection's device, by topic."""
 
-import logging
 from collections.abc import Iterable
 from typing import Final
 
@@ -10,13 +9,11 @@ from edgeferry.core.record import Outgoing
 from edgeferry.gateway.attribute_requests import Wanted, read_nested, wanted
 from edgeferry.gateway.devices import DEFAULT_PROFILE, Device
 from edgeferry.gateway.mqtt.downlink import Downlink
-from edgeferry.gateway.mqtt.packets import Reason, Will
-from edgeferry.gateway.not_yet import NotYet
+from edgeferry.gateway.mqtt.packets import Reason
 from edgeferry.gateway.payload import read_document, to_text
 from edgeferry.gateway.ports import Handed
 from edgeferry.gateway.topics import Published, What, published
 
-log = logging.getLogger(__name__)
 NO_PACKAGE: Final = "NOT_FOUND"
 _TELEMETRY: Final = (What.TELEMETRY, What.GATEWAY_TELEMETRY)
 
@@ -69,15 +66,6 @@ def take(down: Downlink, topic: str, payload: bytes) -> list[Outgoing]:
             return _package(down, found.what)
         case _:
             return _of_gateway(down, found.what, payload)
-
-
-def will_records(down: Downlink, will: Will) -> list[Outgoing]:
-    """None for a will that cannot be published: nobody is left to be told."""
-    try:
-        return take(down, will.topic, will.payload)
-    except (InvalidPayload, Unresolved, NotYet) as error:
-        log.info("the will of %s is not published: %s", down.device.name, error)
-        return []
 
 
 async def resolve(down: Downlink, error: Unresolved) -> None:

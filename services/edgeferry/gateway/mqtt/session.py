@@ -1,8 +1,7 @@
 """One client's session: packets in, answers out. No I/O and no clock.
 
-What outlives the connection (subscriptions, publishes without PUBACK) stands in ``Kept``.
-A will is published when the connection ends without DISCONNECT, at once: a delay that the
-client wished for is not kept.
+What outlives the connection (subscriptions, publishes without PUBACK, the will) stands in
+``Kept``.
 """
 
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from edgeferry.gateway.mqtt.encoder import (
     suback,
     unsuback,
 )
-from edgeferry.gateway.mqtt.kept import LONGEST_SECONDS, Kept
+from edgeferry.gateway.mqtt.kept import LONGEST_SECONDS, Kept, LastWill
 from edgeferry.gateway.mqtt.packets import (
     NO_PROPERTIES,
     V5,
@@ -36,7 +35,6 @@ from edgeferry.gateway.mqtt.packets import (
     Reason,
     Subscribe,
     Unsubscribe,
-    Will,
 )
 from edgeferry.gateway.topics import SUBSCRIBABLE, What
 
@@ -91,8 +89,6 @@ class Session:
         self.version = 0
         self.keep_alive = 0
         self.kept = Kept()
-        self.will: Will | None = None
-        """To be published should the connection end now."""
         self.unacknowledged = 0
         """Publishes of QoS 1 that were admitted and not yet acknowledged."""
 
@@ -207,8 +203,8 @@ class Session:
                 return Reply(b"", close=True)
         self.keep_alive = packet.keep_alive
         self.device = device
-        self.will = packet.will
         present = self._take_kept(packet, device)
+        self.kept.will = _last_will(packet, device)
         told = connack(self.version, Reason.SUCCESS, announced, session_present=present)
         return Reply(told + self.kept.outbox.resume())
 
@@ -224,7 +220,7 @@ class Session:
 
     def _disconnect(self, packet: Disconnect) -> Reply:
         if packet.reason != _DISCONNECT_WITH_WILL:
-            self.will = None
+            self.kept.will = None
         if Property.SESSION_EXPIRY in packet.properties:
             wish = _number(packet.properties, Property.SESSION_EXPIRY, 0)
             if wish and not self.kept.keep_seconds:
@@ -303,6 +299,14 @@ def _keep_seconds(packet: Connect) -> int:
     if packet.version == V5:
         return min(_number(packet.properties, Property.SESSION_EXPIRY, 0), LONGEST_SECONDS)
     return 0 if packet.clean_start else LONGEST_SECONDS
+
+
+def _last_will(packet: Connect, device: Device) -> LastWill | None:
+    will = packet.will
+    if will is None:
+        return None
+    delay = _number(will.properties, Property.WILL_DELAY, 0)
+    return LastWill(device, will.topic, will.payload, delay)
 
 
 def _number(properties: Properties, name: Property, default: int) -> int:

@@ -8,8 +8,9 @@ from edgeferry.gateway.appender import Appender
 from edgeferry.gateway.context import GatewayContext
 from edgeferry.gateway.device_api import DeviceApi
 from edgeferry.gateway.gate import Gate
-from edgeferry.gateway.mqtt.kept import Kept, KeptSessions
+from edgeferry.gateway.mqtt.kept import KeptSessions
 from edgeferry.gateway.mqtt.packets import Reason
+from edgeferry.gateway.mqtt.wills import Wills
 from edgeferry.gateway.records import Records
 from edgeferry.runtime.connection_bound import ConnectionBound
 
@@ -30,6 +31,8 @@ class OpenConnection(Protocol):
 
     def check_device(self) -> None: ...
 
+    def hold(self, why: int) -> None: ...
+
     def end(self, reason: Reason, text: str) -> None: ...
 
     def abort(self) -> None: ...
@@ -46,12 +49,11 @@ class Sessions:
     def connected(self, connection: OpenConnection, device_id: str, client_id: str) -> None:
         self._named[device_id, client_id] = connection
 
-    def resume(self, device_id: str, client_id: str, now: float) -> Kept | None:
-        """What is kept of a client that is about to be in: its older connection ends."""
+    def take_over(self, device_id: str, client_id: str) -> None:
+        """A client is about to be in: its older connection ends."""
         older = self._named.pop((device_id, client_id), None)
         if older is not None:
             older.end(Reason.SESSION_TAKEN_OVER, "the client has connected again")
-        return self.kept.take(device_id, client_id, now)
 
     def closed(self, connection: OpenConnection, device_id: str, client_id: str) -> None:
         self.all.discard(connection)
@@ -70,6 +72,7 @@ class Parts:
     sessions: Sessions
     bound: ConnectionBound
     api: DeviceApi
+    wills: Wills
 
 
 @dataclass(slots=True)

@@ -21,9 +21,8 @@ from edgeferry.gateway.mqtt.inbound import (
     refusal_of,
     resolve,
     take,
-    will_records,
 )
-from edgeferry.gateway.mqtt.packets import Publish, Reason, Will
+from edgeferry.gateway.mqtt.packets import Publish, Reason
 from edgeferry.gateway.mqtt.session import Session
 from edgeferry.gateway.mqtt.shared import Batch, Parts
 from edgeferry.gateway.not_yet import NotYet
@@ -100,14 +99,6 @@ class Uplink:
             self._waits_for_room = True
             self._flow.hold(PROCESS)
             self._appender.when_room(self._has_room)
-
-    def publish_will(self, down: Downlink, will: Will) -> None:
-        """The connection has ended without a good-bye."""
-        records = will_records(down, will)
-        if records:
-            batch = Batch(records, understood=1, understood_size=len(will.payload))
-            self._count(Publish(will.topic, will.payload), len(records), batch)
-            self.hand_over(batch)
 
     def _take(self, packet: Publish, topic: str, batch: Batch) -> bool:
         """False: something has to be waited for, and nothing more is read until then."""
