@@ -39,7 +39,7 @@ async def add(
     if gateway:
         body |= {"additionalInfo": {GATEWAY: True}}
     made = await site.call("POST", "/api/device", body, query)
-    _print([await _row(site, made)], as_json)
+    _print_one(await _row(site, made), as_json)
 
 
 @devices.command("list")
@@ -49,7 +49,11 @@ async def add(
 async def list_devices(settings_file: Path, as_json: bool) -> None:
     """All devices with their tokens."""
     site = await _site(settings_file)
-    _print([await _row(site, device) for device in await site.pages(_DEVICES)], as_json)
+    rows = [await _row(site, device) for device in await site.pages(_DEVICES)]
+    if as_json:
+        print_json(rows)
+    else:
+        _print_rows(rows)
 
 
 @devices.command()
@@ -64,7 +68,7 @@ async def remove(name: str, settings_file: Path, as_json: bool) -> None:
     device = await site.call("GET", _DEVICES, query={"deviceName": name})
     row = await _row(site, device)
     await site.call("DELETE", f"/api/device/{row['id']}")
-    _print([row], as_json)
+    _print_one(row, as_json)
 
 
 async def _site(settings_file: Path) -> SiteRest:
@@ -84,8 +88,12 @@ async def _row(site: SiteRest, device: dict[str, Any]) -> dict[str, str]:
     return {"name": device["name"], "id": id_, "profile": device["type"], "token": token}
 
 
-def _print(rows: list[dict[str, str]], as_json: bool) -> None:
+def _print_one(row: dict[str, str], as_json: bool) -> None:
     if as_json:
-        print_json(rows)
+        print_json(row)
     else:
-        print_table(("name", "id", "profile", "token"), (row.values() for row in rows))
+        _print_rows([row])
+
+
+def _print_rows(rows: list[dict[str, str]]) -> None:
+    print_table(("name", "id", "profile", "token"), (row.values() for row in rows))

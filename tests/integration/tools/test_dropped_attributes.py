@@ -50,7 +50,7 @@ async def test_attributes_that_were_dropped_reach_the_cloud_when_it_is_back(
         httpx.AsyncClient() as client,
         running(log, "edge", "--data", str(there), *PORTS, *words, environment=CAPS) as (_, ready),
     ):
-        (device,) = await told("devices", "add", "pump", "--settings", ready["settings"])
+        device = await told("devices", "add", "pump", "--settings", ready["settings"])
         wanted = {f"b{number}": number for number in range(60)}
         for key, value in wanted.items():
             url = f"http://{ready['http']}/api/v1/{device['token']}/attributes"

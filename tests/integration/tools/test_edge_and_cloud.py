@@ -45,7 +45,7 @@ async def edges(settings: str, *arguments: str) -> Any:
 async def device(settings: str) -> dict[str, str]:
     ended = await edgeferry("devices", "add", "pump", "--settings", settings, "--json")
     assert ended.returncode == 0, ended.stderr
-    found: dict[str, str] = json.loads(ended.stdout)[0]
+    found: dict[str, str] = json.loads(ended.stdout)
     return found
 
 

@@ -6,12 +6,14 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from edgeferry.__main__ import COMMANDS, main
 from edgeferry.core.clock import SystemClock
+from edgeferry.runtime.settings import Settings
 from edgeferry.runtime.tls import ensure_dev_authority
 from edgeferry.sync.edges import add_edge
 
@@ -109,6 +111,38 @@ def test_devices_of_a_site_that_does_not_run_are_not_to_be_had(edge: str, tmp_pa
     assert result.exit_code == 1
     assert "does not answer at http://127.0.0.1:9" in result.stderr
     assert "start it first" in result.stderr
+
+
+class FakeSite:
+    """Stands for a site's REST interface with the device pump-1."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Whatever they say."""
+
+    async def login(self) -> "FakeSite":
+        return self
+
+    async def call(
+        self, method: str, path: str, body: object = None, query: object = None
+    ) -> dict[str, Any]:
+        if path.endswith("/credentials"):
+            return {"credentialsId": "t0ken"}
+        return {"id": {"id": "1-2"}, "name": "pump-1", "type": "pump", "version": 1}
+
+    async def pages(self, path: str) -> list[dict[str, Any]]:
+        return [await self.call("GET", path)]
+
+
+def test_one_device_is_shown_as_an_object_and_many_as_a_list(
+    edge: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeferry.tools.devices.SiteRest", FakeSite)
+    shown = {"name": "pump-1", "id": "1-2", "profile": "pump", "token": "t0ken"}
+    for command in ("add", "remove"):
+        assert run("devices", command, "pump-1", "--settings", edge) == shown
+        told = CliRunner().invoke(main, ["devices", command, "pump-1", "--settings", edge])
+        assert "t0ken" in told.stdout
+    assert run("devices", "list", "--settings", edge) == [shown]
 
 
 @pytest.fixture
