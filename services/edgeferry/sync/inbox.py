@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from edgeferry.core.clock import Clock
-from edgeferry.core.dead_letter import DeadLetter
 from edgeferry.core.errors import (
     Later,
     LogUnavailable,
     OffsetOutOfRange,
-    RecordTooLarge,
     StoreUnavailable,
 )
 from edgeferry.core.record import (
@@ -27,12 +25,11 @@ from edgeferry.core.record import (
     Outgoing,
 )
 from edgeferry.core.store import Position, PositionStore
-from edgeferry.log.codec import encode_dead_letter
-from edgeferry.log.limits import MAX_DEAD_LETTER_BYTES
 from edgeferry.log.topics import site_topic
 from edgeferry.sync.batches import BatchUnpacker, Event, unpacked_size
 from edgeferry.sync.flow import ReceiveLane
 from edgeferry.sync.handed_on import Committed, HandedOn
+from edgeferry.sync.oversized import RECORD_FRAMING, Oversized
 from edgeferry.sync.recovery import Found, longest_prefix, origin_of
 from edgeferry.sync.resume import Begin, Want, event_hash
 from edgeferry.sync.sync_pb2 import Batch, Made
@@ -42,8 +39,6 @@ CHECKPOINT_RECORDS = 50_000
 _APPEND_BYTES = 4_000_000
 _SCAN_BYTES = 1_000_000
 _SCAN_WAIT_MS = 5000
-_RECORD_FRAMING = 256
-_HEADER_FRAMING = 8
 _OWN_HEADERS = 512
 
 log = logging.getLogger(__name__)
@@ -123,6 +118,10 @@ class Inbox:
         self._stream = stream
         self._parts = received
         self._unpacker = BatchUnpacker()
+        self._oversized = Oversized(
+            lane=lane, topic=self.topic, site=received.site, clock=received.clock,
+            dead_lettered=self._dead_lettered,
+        )  # fmt: skip
         self._queue: deque[tuple[Batch, int]] = deque()
         self._wake = asyncio.Event()
         self.stored = asyncio.Event()
@@ -235,15 +234,11 @@ class Inbox:
             last = event_hash(events[-1].value)
             received = self._received(batch.epoch, events)
             # A header takes 4 bytes of a batch beside its name and value, so a record (see
-            # _size) is below twice the batch: most batches need no look at each of theirs.
-            if 2 * size + _RECORD_FRAMING + _OWN_HEADERS > limit:
-                received = self._fitting(received, [event.offset for event in events], limit)
+            # record_size) is below twice the batch: most batches need no look at each of theirs.
+            if self._oversized.refusing or 2 * size + RECORD_FRAMING + _OWN_HEADERS > limit:
+                received = self._oversized.fitting(received, limit)
             outgoing += received
-        try:
-            await writer.append(outgoing)
-        except RecordTooLarge as error:
-            # Each of ours fits: the writer takes less than it says, which time may mend.
-            raise LogUnavailable(f"received events cannot be appended: {error}") from error
+        await self._oversized.append(outgoing, writer)
         return next_offset, total, last, len(outgoing)
 
     def _received(self, epoch: int, events: list[Event]) -> list[Outgoing]:
@@ -259,39 +254,9 @@ class Inbox:
             for offset, key, value, headers in events
         ]
 
-    def _fitting(self, records: list[Outgoing], offsets: list[int], limit: int) -> list[Outgoing]:
-        return [
-            record if _size(record) <= limit else self._too_large(record, offset, limit)
-            for record, offset in zip(records, offsets, strict=True)
-        ]
-
-    def _too_large(self, event: Outgoing, offset: int, limit: int) -> Outgoing:
-        """An event that this site's log cannot hold: a dead letter here, not a dead stop."""
-        now = self._parts.clock.now_ms()
+    def _dead_lettered(self) -> None:
         self._parts.dead_lettered(self.name)
         self._since_saved += CHECKPOINT_RECORDS  # it leaves a hole: pass it as soon as it is in
-        size = _size(event)
-        letter = DeadLetter(
-            key=event.key, value=event.value, headers=event.headers,
-            topic=self.topic, partition=-1, offset=offset,
-            site=self._parts.site, chain="", node="sync",
-            error_class="RecordTooLarge",
-            error_text=f"event of {size} bytes; at most {limit} are taken here",
-            first_failure=now, last_failure=now, attempts=1,
-        )  # fmt: skip
-        log.error("lane %s, offset %d: %s", self.name, offset, letter.error_text)
-        address = letter._replace(
-            value=None, error_text=f"{letter.error_text}; the sender's log alone holds it"
-        )
-        for kept in (letter, address):
-            outgoing = self._dead(kept)
-            if _size(outgoing) <= MAX_DEAD_LETTER_BYTES:
-                return outgoing
-        return self._dead(address._replace(key=None, headers=()))
-
-    def _dead(self, letter: DeadLetter) -> Outgoing:
-        topic = site_topic(self._parts.site, "dead-letters")
-        return Outgoing(topic, letter.key, encode_dead_letter(letter))
 
     async def _save_when_due(self) -> None:
         now = self._parts.clock.monotonic()
@@ -339,12 +304,3 @@ class Inbox:
             await self._save(closed=True)
         except Later as error:
             log.warning("lane %s: position not kept at the end of a session: %s", self.name, error)
-
-
-def _size(outgoing: Outgoing) -> int:
-    """Bytes in the log, at most."""
-    size = _RECORD_FRAMING + len(outgoing.key or b"") + len(outgoing.value)
-    for name, value in outgoing.headers:
-        name_size = len(name) if name.isascii() else len(name.encode())
-        size += name_size + len(value) + _HEADER_FRAMING
-    return size

@@ -1,8 +1,9 @@
 """Edge to Cloud on real Kafka, with TLS, the intake on the runner, SQLite positions."""
 
 import asyncio
+import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Container, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,15 +12,23 @@ import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
 from edgeferry.core.clock import SystemClock
+from edgeferry.core.dead_letter import DeadLetter
+from edgeferry.core.errors import RecordTooLarge
 from edgeferry.core.events import CloudEvent
 from edgeferry.core.ids import MessageIds, new_entity_id
 from edgeferry.core.kv import TsPoint
 from edgeferry.core.record import Outgoing, Record
 from edgeferry.core.store import Store
-from edgeferry.log.codec import decode_message, encode_cloud_event
+from edgeferry.log.codec import (
+    decode_dead_letter,
+    decode_message,
+    encode_cloud_event,
+    encode_dead_letter,
+)
 from edgeferry.log.kafka import KafkaWriter
 from edgeferry.log.kafka_reader import KafkaReader
 from edgeferry.log.kafka_topics import KafkaTopics
+from edgeferry.log.limits import MAX_DEAD_LETTER_BYTES
 from edgeferry.log.topics import chain_topics, root_topic, site_topics
 from edgeferry.runtime.metrics import Metrics
 from edgeferry.runtime.settings import ListenSettings, StoreSettings, SyncSettings
@@ -38,9 +47,12 @@ from edgeferry.sync.outbox import Outbox
 from edgeferry.sync.send_log import TopicLog
 from edgeferry.sync.sessions import CloudSyncParts
 from tests.foreign_headers import RawName, append_foreign
+from tests.integration.log.topics_of_tests import limit_topic
 from tests.unit.sync.links import until
 
 EVENTS = 3000
+_TEXT = "x" * 60_000
+_PROBE = b"probe"
 DEVICES = [new_entity_id() for _ in range(16)]
 
 
@@ -155,7 +167,7 @@ class Sites:
         finally:
             await runner.stop()
 
-    async def produce(self, lane: str, numbers: range) -> None:
+    async def produce(self, lane: str, numbers: range, large: Container[int] = ()) -> None:
         ids = MessageIds()
         outgoing = []
         for number in numbers:
@@ -164,14 +176,16 @@ class Sites:
                 id=ids.next(), created_time=number, stamp=number, tenant_id="tenant",
                 action="TIMESERIES_UPDATED", type="DEVICE", entity_type="DEVICE",
                 entity_id=device, entity_name="d", entity_profile="default",
-                timeseries=[TsPoint(number, {"n": number})],
+                timeseries=[TsPoint(number, {"n": number, "s": _TEXT * (number in large)})],
             )  # fmt: skip
             topic = f"{self.edge}.{lane}"
             outgoing.append(Outgoing(topic, device.encode(), encode_cloud_event(event)))
         await self.writer.append(outgoing)
 
     async def root_records(self) -> list[Record]:
-        topic = root_topic(self.cloud)
+        return await self.records(root_topic(self.cloud))
+
+    async def records(self, topic: str) -> list[Record]:
         found: list[Record] = []
         for partition, (start, end) in (await self.reader.ends(topic)).items():
             at = start
@@ -308,3 +322,41 @@ async def test_records_of_foreign_writers_stop_neither_the_link_nor_the_intake(
             ends = await sites.reader.ends(f"{sites.cloud}.dead-letters")
             dead = sum(end for _, end in ends.values())
     assert dead == 4
+
+
+async def limited(sites: Sites, topic: str, limit: int) -> None:
+    """Return when the broker goes by it; until then it may take what has the key ``_PROBE``."""
+    await asyncio.to_thread(limit_topic, sites.kafka, topic, limit)
+    letter = DeadLetter(_PROBE, None, (), "", 0, 0, "", "", "", "", "x" * limit, 0, 0, 0)
+    async with asyncio.timeout(30):
+        with contextlib.suppress(RecordTooLarge):
+            while True:
+                await sites.writer.append([Outgoing(topic, _PROBE, encode_dead_letter(letter))])
+
+
+@pytest.mark.asyncio
+async def test_events_above_the_limit_of_the_receiving_topic_become_dead_letters(
+    sites: Sites,
+) -> None:
+    lane, large = "cloud-events-ts", (3, 40, 41, 99)
+    for topic in (f"{sites.cloud}.{lane}", f"{sites.cloud}.dead-letters"):
+        await limited(sites, topic, 50_000)
+    await sites.produce(lane, range(EVENTS // 2), large)
+    async with sites.cloud_runs(), sites.edge_runs() as edge:
+        await acked(edge, EVENTS // 2)
+        await sites.produce(lane, range(EVENTS // 2, EVENTS))
+        await acked(edge, EVENTS)
+    await asyncio.to_thread(  # the intake's of the probes
+        limit_topic, sites.kafka, f"{sites.cloud}.dead-letters", MAX_DEAD_LETTER_BYTES
+    )
+    async with asyncio.timeout(30), sites.intake_runs():
+        while len(await sites.root_records()) < EVENTS - len(large):
+            await asyncio.sleep(0.1)
+    numbers = [json.loads(decode_message(r.value).data)["n"] for r in await sites.root_records()]
+    assert sorted(numbers) == [number for number in range(EVENTS) if number not in large]
+    records = await sites.records(f"{sites.cloud}.dead-letters")
+    decoded = [decode_dead_letter(record.value) for record in records if record.key != _PROBE]
+    letters = [letter for letter in decoded if letter.key != _PROBE]
+    assert sorted(letter.offset for letter in letters) == list(large)
+    assert {letter.value for letter in letters} == {None}
+    assert all("event of 60" in letter.error_text for letter in letters)

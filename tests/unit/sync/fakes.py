@@ -16,7 +16,7 @@ from edgeferry.core.errors import (
 )
 from edgeferry.core.record import Outgoing, PartitionEnds, Record
 from edgeferry.core.store import Position
-from edgeferry.log.limits import is_dead_letters
+from edgeferry.log.limits import is_dead_letters, whole_size
 from edgeferry.sync.outbox_bytes import record_bytes
 
 
@@ -59,11 +59,18 @@ class MemoryLog:
 
 class MemoryWriter:
     """``fail_after``: how many records of the next append become durable before it fails;
-    ``gate``: an append waits for it before it ends."""
+    ``gate``: an append waits for it before it ends; ``limits``: what the log takes of a topic
+    without having told it, as Kafka's own may."""
 
-    def __init__(self, log: MemoryLog, max_record_bytes: int = 1_000_000) -> None:
+    def __init__(
+        self,
+        log: MemoryLog,
+        max_record_bytes: int = 1_000_000,
+        limits: Mapping[str, int] | None = None,
+    ) -> None:
         self._log = log
         self._max = max_record_bytes
+        self._limits = limits or {}
         self.fail_after: int | None = None
         self.gate: asyncio.Event | None = None
         self.under_way = 0
@@ -87,6 +94,9 @@ class MemoryWriter:
             for count, record in enumerate(records):
                 if self.fail_after is not None and count >= self.fail_after:
                     raise LogUnavailable("made to fail")
+                size = whole_size(record)
+                if size > self._limits.get(record.topic, size):
+                    raise RecordTooLarge(f"{size} bytes", record.topic, size)
                 self._log.add(record)
         finally:
             self.under_way -= 1

@@ -48,13 +48,14 @@ class Site:
         self.topics = MemoryTopics(self.log)
         self.positions = MemoryPositions()
         self.max_record_bytes = 1_000_000
+        self.limits: dict[str, int] = {}
         self.dead_lettered: list[str] = []
         self.writers: list[MemoryWriter] = []
         for topic in TOPICS:
             self.log.make(f"{name}.{topic}", partitions)
 
     def writer(self) -> MemoryWriter:
-        self.writers.append(MemoryWriter(self.log, self.max_record_bytes))
+        self.writers.append(MemoryWriter(self.log, self.max_record_bytes, self.limits))
         return self.writers[-1]
 
     def received(self) -> Received:

@@ -152,3 +152,64 @@ async def test_the_limit_is_exact_whatever_else_is_in_the_batch(pair: Pair) -> N
     taken = [len(r.value or b"") for r in pair.cloud.log.records("cloud.cloud-events")]
     assert taken == [size for size in sizes if size <= 4400]
     assert len(pair.cloud.log.records("cloud.dead-letters")) == len(sizes) - len(taken)
+
+
+@pytest.mark.asyncio
+async def test_what_the_log_refuses_by_a_limit_of_its_own_becomes_a_dead_letter(
+    pair: Pair,
+) -> None:
+    pair.cloud.limits["cloud.cloud-events"] = 3000
+    large = [2, 5, 6]
+    for number in range(9):
+        padding = b"x" * (4000 if number in large else 0)
+        value = b"\0\0\0\0\2%sevent %d" % (padding, number)
+        pair.edge.log.add(Outgoing("edge.cloud-events", b"k%d" % (number % 4), value, ()))
+    async with pair.cloud_runs(), pair.edge_runs() as edge:
+        await until(lambda: edge.status().lanes["cloud-events"].acked == 9)
+        pair.edge.produce("cloud-events", [9])
+        await until(lambda: edge.status().lanes["cloud-events"].acked == 10)
+    # those before a refused one may come twice, which the intake takes out; none is missing
+    assert sorted(set(pair.arrived())) == [n for n in range(10) if n not in large]
+    letters = [decode_dead_letter(r.value) for r in pair.cloud.log.records("cloud.dead-letters")]
+    assert sorted(letter.offset for letter in letters) == large
+    for letter in letters:
+        assert letter.value is not None
+        assert len(letter.value) > 4000
+        assert (letter.error_class, letter.topic) == ("RecordTooLarge", "cloud.cloud-events")
+        assert "max.message.bytes of cloud.cloud-events" in letter.error_text
+    assert pair.cloud.dead_lettered == ["cloud-events"] * len(large)
+
+
+@pytest.mark.parametrize(("limit", "key"), [(2000, b"k"), (550, None)])
+@pytest.mark.asyncio
+async def test_where_the_whole_letter_is_refused_too_a_short_one_tells_of_it(
+    pair: Pair, limit: int, key: bytes | None
+) -> None:
+    pair.cloud.limits["cloud.cloud-events"] = 3000
+    pair.cloud.limits["cloud.dead-letters"] = limit
+    pair.edge.produce("cloud-events", [0])
+    large = Outgoing("edge.cloud-events", b"k", b"x" * 4000, [("h", b"x" * 500)])
+    pair.edge.log.add(large)
+    pair.edge.produce("cloud-events", [2])
+    async with pair.cloud_runs(), pair.edge_runs() as edge:
+        await until(lambda: edge.status().lanes["cloud-events"].acked == 3)
+    assert sorted(set(pair.arrived())) == [0, 2]
+    (record,) = pair.cloud.log.records("cloud.dead-letters")
+    letter = decode_dead_letter(record.value)
+    assert (letter.value, letter.key, letter.offset) == (None, key, 1)
+    assert "event of 4" in letter.error_text
+    assert "sender's log alone" in letter.error_text
+
+
+@pytest.mark.asyncio
+async def test_where_no_letter_at_all_is_taken_the_lane_waits_and_loses_nothing(
+    pair: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    pair.cloud.limits.update({"cloud.cloud-events": 3000, "cloud.dead-letters": 10})
+    pair.edge.log.add(Outgoing("edge.cloud-events", b"k", b"x" * 4000, ()))
+    async with pair.cloud_runs(), pair.edge_runs() as edge:
+        await until(lambda: "Raise the limit" in caplog.text)
+        pair.cloud.limits.clear()
+        await until(lambda: edge.status().lanes["cloud-events"].acked == 1)
+    assert len(pair.cloud.log.records("cloud.cloud-events")) == 1
+    assert pair.cloud.log.records("cloud.dead-letters") == []
