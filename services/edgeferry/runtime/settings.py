@@ -21,6 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from edgeferry.core.errors import InvalidSettings
 from edgeferry.core.ids import DEFAULT_TENANT_ID
+from edgeferry.runtime.settings_paths import Names, absolute, path_names
 from edgeferry.runtime.settings_sources import (
     PREFIX,
     Given,
@@ -301,9 +302,17 @@ class Settings(_Section):
     disk: DiskSettings = DiskSettings()
     api: ApiSettings = ApiSettings()
     devices_file: Path | None = Field(None, description="devices and tokens (JSON)")
+    provisioning_file: Path | None = Field(
+        None,
+        description="keys and secrets with which devices ask for credentials, by profile (JSON); "
+        "without it none gets any",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="the least that is logged"
     )
+
+
+PATHS: tuple[Names, ...] = tuple(path_names(Settings))
 
 
 def load_settings(
@@ -312,7 +321,8 @@ def load_settings(
     *,
     environ: Mapping[str, str] | None = None,
 ) -> Settings:
-    """Settings of a YAML (or JSON) file, above it those of a folder of secrets (its path in
+    """Settings of a YAML (or JSON) file (its paths are from its folder on, all others from where
+    the process is), above it those of a folder of secrets (its path in
     EDGEFERRY_SECRETS; one file per setting, named as the environment would), above it the
     environment, above it ``overrides`` (by dotted name, None for not given).
 
@@ -322,6 +332,8 @@ def load_settings(
     problems: list[str] = []
     names = list(Settings.model_fields)
     given: list[Given] = from_file(file, problems)
+    if file is not None:
+        given = absolute(given, file, PATHS)
     folder = environ.get(f"{PREFIX}SECRETS")
     if folder:
         given += from_secrets(Path(folder), names, problems)

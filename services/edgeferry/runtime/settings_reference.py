@@ -20,7 +20,8 @@ A site reads, the later winning over the earlier:
 3. the environment: `EDGEFERRY_HTTP__PORT=8081`. Lists are written with commas;
 4. options of the command.
 
-All problems are told at once, each with its name and where it comes from.
+A path in the file counts from the folder that the file is in, any other from where the process
+is started. All problems are told at once, each with its name and where it comes from.
 `EDGEFERRY_ADMIN_PASSWORD` is no setting of the site: it sets the administrator's password.
 
 | setting | environment | values | default | meaning |

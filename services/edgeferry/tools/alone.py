@@ -45,6 +45,9 @@ from edgeferry.tools.shape import (
 )
 
 F = TypeVar("F", bound=Callable[..., Any])
+_STATE = ("log.db", "store.db", "credentials.key", "accounts.json")
+"""Files of which a site has some when it has run."""
+
 L = TypeVar("L", bound=ListenSettings)
 D = TypeVar("D", HttpSettings, MqttSettings)
 
@@ -129,6 +132,8 @@ class AloneSite:
                 f"{options.data} belongs to `edgeferry up`: choose another folder with --data"
             )
         self.kept = kept_settings(options.data.resolve(), role)
+        if self.kept is not None:
+            _check_no_copy(self.file, self.kept.data)
         self._taken: set[int] = set()
 
     def settings(self) -> Settings:
@@ -232,3 +237,18 @@ class AloneSite:
 
             asyncio.run(apply_topics(settings))
         return run_site(lambda: settings, WHOLE, "0", announce)
+
+
+def _check_no_copy(file: Path, data: Path) -> None:
+    """Whether a file of before paths were told from its place on was copied or moved with what
+    lies beside it: whoever goes on by it goes on with the original. Raises InvalidSettings."""
+    here = file.parent
+    if data.resolve() == here or not any((here / name).exists() for name in _STATE):
+        return
+    if data.exists() and not (data / file.name).exists():
+        return  # put there by the site's owner
+    raise InvalidSettings(
+        f"{file} was copied or moved here with its folder, and still names {data} as the place "
+        f"of its data. To go on with what lies here, write {here.parent} in place of "
+        f"{data.parent} in all of its paths"
+    )

@@ -296,7 +296,10 @@ class Mover:
         if self._moves_log:
             document["log"] = target.log.model_dump(mode="json")
         if self._moves_store:
+            before = document.get("store") or {}
             document["store"] = target.store.model_dump(mode="json")
+            if before.get("credentials_key_file"):  # as it is told there, from the file's place
+                document["store"]["credentials_key_file"] = before["credentials_key_file"]
         path = self._file.with_name(f"{self._file.stem}-moved.yaml")
         mode = self._file.stat().st_mode & 0o777
         write_whole(path, dump_yaml(document).encode(), mode)

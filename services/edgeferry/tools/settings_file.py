@@ -6,24 +6,36 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from edgeferry.files.whole import write_whole
-from edgeferry.runtime.settings import Settings, load_settings
-from edgeferry.runtime.strict_yaml import dump_yaml
+from edgeferry.runtime.settings import PATHS, Settings, load_settings
+from edgeferry.runtime.settings_paths import relative
+from edgeferry.runtime.strict_yaml import dump_yaml, load_yaml
 
 
 def write_settings(path: Path, settings: Settings, head: str) -> None:
-    """Whole or not at all; ``head`` becomes its first lines, comments. A file that says all
-    this already stays as it is, with the comments of its owner; otherwise one that has any
-    stays beside it (``before_path``). Raises InvalidSettings, OSError."""
+    """Whole or not at all; ``head`` becomes its first lines, comments. What lies in the data
+    folder is told from the file's place on, so the folder can be copied or moved. A file that
+    says all this already stays as it is, with the comments of its owner; otherwise one that has
+    any stays beside it (``before_path``). Raises InvalidSettings, OSError."""
     comments = [f"# {line}" for line in head.splitlines()]
     if path.exists():
-        if load_settings(path, environ={}) == settings:
-            return
         before = path.read_text()
+        if load_settings(path, environ={}) == settings and _can_move(before, path):
+            return
         if any("#" in line and line not in comments for line in before.splitlines()):
             write_whole(before_path(path), before.encode())
     document = settings.model_dump(exclude_defaults=True)
-    text = dump_yaml({"role": settings.role, "site": settings.site, **_plain_members(document)})
+    members = {"role": settings.role, "site": settings.site, **_plain_members(document)}
+    text = dump_yaml(_from_here(members, path))
     write_whole(path, "\n".join((*comments, text)).encode())
+
+
+def _can_move(text: str, path: Path) -> bool:
+    document = load_yaml(text) or {}
+    return _from_here(document, path) == document
+
+
+def _from_here(document: Mapping[str, object], path: Path) -> dict[str, object]:
+    return relative(document, path, PATHS)
 
 
 def before_path(path: Path) -> Path:

@@ -1,5 +1,6 @@
 """What a site keeps of its settings from start to start."""
 
+import shutil
 import stat
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from click.testing import CliRunner
 
 from edgeferry.__main__ import main
 from edgeferry.core.clock import SystemClock
-from edgeferry.core.errors import LogUnavailable, Stop, StoreUnavailable
+from edgeferry.core.errors import InvalidSettings, LogUnavailable, Stop, StoreUnavailable
 from edgeferry.runtime.settings import MqttSettings, Settings, load_settings
 from edgeferry.tools.alone import AloneOptions, AloneSite
 from edgeferry.tools.demonstration import Plan, prepare
@@ -73,7 +74,7 @@ def test_a_broker_of_mqtt_stays_as_its_owner_has_set_it(
     started(tmp_path, host="0.0.0.0")
     kept = load_settings(file, environ={}).mqtt
     assert (kept.port, kept.connections, kept.tls.port) == (1999, 7, 8999)
-    assert kept.tls.cert == Path("c.pem")
+    assert kept.tls.cert == file.parent / "c.pem"
     assert not recwarn.list
 
 
@@ -91,6 +92,74 @@ def test_up_keeps_what_it_has_no_say_in(tmp_path: Path) -> None:
     assert (after.log_level, after.sync.outbox.telemetry.max_events) == ("ERROR", 50)
     assert (after.http.port, after.sync.edge_key) == (44, first.sync.edge_key)
     assert after.sync.address == "127.0.0.1:3"
+
+
+def test_the_file_of_a_site_says_where_it_is_from_its_own_place_on(tmp_path: Path) -> None:
+    file = started(tmp_path / "first")
+    settings = load_settings(file, environ={})
+    tls = file.parent.parent / "tls" / "cloud.pem"
+    sync = settings.sync.model_copy(update={"cert_file": tls, "edges_file": Path("/etc/edges")})
+    chain = str(file.parent / "mine.yaml")
+    write_settings(file, settings.model_copy(update={"sync": sync, "root_chain": chain}), "")
+    assert str(tmp_path) not in file.read_text()
+    copy = tmp_path / "second" / "elsewhere" / "cloud"
+    shutil.copytree(file.parent, copy)
+    copied = load_settings(copy / file.name, environ={})
+    assert (copied.data, copied.devices_file) == (copy, copy / "devices.json")
+    assert copied.sync.cert_file == copy.parent / "tls" / "cloud.pem"
+    assert copied.sync.edges_file == Path("/etc/edges")
+    assert copied.root_chain == str(copy / "mine.yaml")
+
+
+def test_up_copied_with_its_folder_runs_there(tmp_path: Path) -> None:
+    plan = Plan(PORTS, CHAINS, EMBEDDED, {}, 1)
+    up_writes(tmp_path / "first", plan)
+    shutil.copytree(tmp_path / "first", tmp_path / "second")
+    for role in ("edge", "cloud"):
+        file = tmp_path / "second" / role / "settings.yaml"
+        assert str(tmp_path) not in file.read_text()
+        before = load_settings(file, environ={})
+        assert before.data == file.parent
+        up_writes(tmp_path / "second", plan)
+        assert load_settings(file, environ={}) == before
+
+
+def test_a_file_with_absolute_paths_goes_on_and_is_told_from_its_place(tmp_path: Path) -> None:
+    file = started(tmp_path)
+    before = load_settings(file, environ={})
+    file.write_text(file.read_text().replace("data: .", f"data: {file.parent}  # mine"))
+    text = file.read_text()
+    assert load_settings(file, environ={}) == before
+    started(tmp_path)
+    assert "data: .\n" in file.read_text()
+    assert before_path(file).read_text() == text
+    assert load_settings(file, environ={}) == before
+
+
+def test_a_copy_of_a_folder_with_absolute_paths_is_not_run_on_the_original(
+    tmp_path: Path,
+) -> None:
+    file = started(tmp_path / "first")
+    file.write_text(file.read_text().replace("data: .", f"data: {file.parent}"))
+    (file.parent / "log.db").touch()
+    shutil.copytree(tmp_path / "first", tmp_path / "second")
+    refused = f"write {tmp_path}/second in place of {tmp_path}/first"
+    with pytest.raises(InvalidSettings, match=refused):
+        alone(tmp_path / "second")
+    shutil.move(tmp_path / "first", tmp_path / "third")
+    with pytest.raises(InvalidSettings, match="copied or moved"):
+        alone(tmp_path / "third")
+    moved = tmp_path / "third" / "cloud" / "settings.yaml"
+    moved.write_text(moved.read_text().replace(f"{tmp_path}/first", f"{tmp_path}/third"))
+    assert alone(tmp_path / "third").settings().data == moved.parent
+
+
+def test_data_that_their_owner_put_elsewhere_stay_there(tmp_path: Path) -> None:
+    file = started(tmp_path)
+    (file.parent / "accounts.json").touch()
+    (tmp_path / "disk").mkdir()
+    file.write_text(file.read_text().replace("data: .", f"data: {tmp_path}/disk"))
+    assert load_settings(started(tmp_path), environ={}).data == tmp_path / "disk"
 
 
 def test_up_goes_on_in_the_keyspace_that_the_settings_name(tmp_path: Path) -> None:
