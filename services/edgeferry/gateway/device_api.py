@@ -15,10 +15,23 @@ from edgeferry.gateway.context import GatewayContext
 from edgeferry.gateway.device_sessions import DeviceSessions
 from edgeferry.gateway.devices import Device
 from edgeferry.gateway.late_answers import LateAnswers, LookUpPace
+from edgeferry.gateway.look_up_brake import BRAKED, LookUpsBraked
+from edgeferry.gateway.metrics import Transport
 from edgeferry.gateway.not_yet import NotYet
 from edgeferry.gateway.payload import read_document, to_text
 from edgeferry.gateway.ports import Command
 from edgeferry.gateway.presence import Presence
+from edgeferry.gateway.provisioning import (
+    NO_PROVISIONING,
+    PROVISION_FAILURE,
+    PROVISION_SUCCESS,
+    NotProvisioned,
+    Status,
+    Wish,
+    denied,
+    granted,
+    wish_of,
+)
 from edgeferry.gateway.questions import Questions
 from edgeferry.gateway.records import CallAddress, Records
 from edgeferry.gateway.state_appends import StateAppends
@@ -93,6 +106,43 @@ class DeviceApi:
             return await self.attributes(device_id, wanted)
         except Later as error:
             return to_text({"error": str(error)})
+
+    async def provision(self, transport: Transport, payload: bytes, address: str) -> str:
+        """The answer to a client that asks for credentials, as JSON text. Raises
+        InvalidPayload, Later."""
+        provisioner = self.context.ports.provisioner
+        if provisioner is None:
+            log.info("a client at %s asks for credentials: %s", address, NO_PROVISIONING)
+            self.context.metrics.rejected(transport, "provision")
+            return to_text(denied(Status.NOT_FOUND, NO_PROVISIONING))
+        wish = wish_of(read_document(payload, self.context.limits))
+        try:
+            found = await provisioner.provision(wish, address)
+        except NotProvisioned as error:
+            self.context.metrics.rejected(transport, "provision")
+            if error.device is not None:
+                self._tell_of(PROVISION_FAILURE, error.device, wish)
+            return to_text(denied(error.status, str(error)))
+        self._tell_of(PROVISION_SUCCESS, found.device, wish)
+        return to_text(granted(found))
+
+    async def provision_or_error(self, transport: Transport, payload: bytes, address: str) -> str:
+        """The same for who can be told in the answer only."""
+        try:
+            return await self.provision(transport, payload, address)
+        except InvalidPayload as error:
+            self.context.metrics.rejected(transport, "payload")
+            text = str(error)
+        except Later as error:
+            braked = isinstance(error, LookUpsBraked)
+            self.context.metrics.rejected(transport, BRAKED if braked else "store")
+            text = f"try again: {error}"
+        return to_text(denied(Status.FAILURE, text))
+
+    def _tell_of(self, type_: str, device: Device, wish: Wish) -> None:
+        """The root chain, without key, secret and credentials."""
+        body = {"deviceName": wish.name or device.name, "gateway": wish.gateway}
+        self._states.put([self.records.device_event(device, type_, body)], lambda: None)
 
     async def _send_pending(self, device_id: str) -> None:
         """In order, until nobody asked for it meanwhile."""

@@ -21,6 +21,7 @@ from edgeferry.gateway.appender import weight
 from edgeferry.gateway.gate import RATE, NotTaken
 from edgeferry.gateway.http_down import MakeRecords, device_of, down_routes
 from edgeferry.gateway.look_up_brake import BRAKED, LookUpsBraked
+from edgeferry.gateway.metrics import GatewayMetrics
 from edgeferry.gateway.not_yet import NotYet
 from edgeferry.gateway.server import Gateway
 from edgeferry.runtime.http_bounds import content_length
@@ -35,9 +36,25 @@ def http_routes(gateway: Gateway) -> list[Route]:
     Retry-After."""
     return [
         *down_routes(gateway, _post_general),
+        _provision_route(gateway),
         *_routes(gateway, "telemetry", "telemetry", gateway.records.telemetry),
         *_routes(gateway, "attributes", "general", gateway.records.attributes),
     ]
+
+
+def _provision_route(gateway: Gateway) -> Route:
+    async def provision(request: Request) -> Response:
+        """200 with the credentials or why there are none; as other devices' requests else."""
+        metrics, address = gateway.context.metrics, request.client.host if request.client else ""
+        try:
+            gateway.gate.room("general")
+            payload = await _body(request, gateway.context.limits.payload_bytes)
+            text = await gateway.api.provision("http", payload, address)
+        except (InvalidPayload, Later, ClientDisconnect) as error:
+            return _refused(metrics, error)
+        return Response(text, media_type="application/json")
+
+    return Route("/api/v1/provision", provision, methods=["POST"])
 
 
 def _routes(gateway: Gateway, name: str, lane: Lane, make: MakeRecords) -> list[Route]:
@@ -71,12 +88,8 @@ async def _post(gateway: Gateway, request: Request, lane: Lane, make: MakeRecord
     metrics = gateway.context.metrics
     try:
         device = await device_of(gateway, request)
-    except LookUpsBraked as error:
-        metrics.rejected("http", BRAKED)
-        return _away(str(error))
     except Later as error:
-        metrics.rejected("http", "store")
-        return _away(str(error))
+        return _refused(metrics, error)
     if device is None:
         metrics.rejected("http", "token")
         return Response(status_code=401)
@@ -93,26 +106,31 @@ async def _post(gateway: Gateway, request: Request, lane: Lane, make: MakeRecord
             records = await wait.records()
         size = weight(len(payload), len(records))
         await gateway.appender.append(records, size, APPEND_SECONDS)
-    except NotTaken as refused:
-        metrics.rejected("http", refused.word)
-        return _not_taken(refused)
-    except (PayloadTooLarge, RecordTooLarge) as error:
-        metrics.rejected("http", "too_large")
-        return PlainTextResponse(str(error), status_code=413, headers=_CLOSE)
-    except InvalidPayload as error:
-        metrics.rejected("http", "payload")
-        return PlainTextResponse(str(error), status_code=400)
-    except LogUnavailable as error:
-        metrics.rejected("http", "log")
-        return _away(str(error))
-    except Later as error:
-        metrics.rejected("http", "store")
-        return _away(str(error))
-    except ClientDisconnect:
-        metrics.rejected("http", "disconnected")
-        return Response(status_code=400)
+    except (RecordTooLarge, InvalidPayload, Later, ClientDisconnect) as error:
+        return _refused(metrics, error)
     metrics.received("http", 1, len(payload))
     return Response(status_code=200)
+
+
+def _refused(metrics: GatewayMetrics, error: Exception) -> Response:
+    """Why nothing was stored, counted."""
+    match error:
+        case NotTaken():
+            word, answer = error.word, _not_taken(error)
+        case PayloadTooLarge() | RecordTooLarge():
+            word, answer = "too_large", PlainTextResponse(str(error), 413, _CLOSE)
+        case InvalidPayload():
+            word, answer = "payload", PlainTextResponse(str(error), 400)
+        case LookUpsBraked():
+            word, answer = BRAKED, _away(str(error))
+        case LogUnavailable():
+            word, answer = "log", _away(str(error))
+        case Later():
+            word, answer = "store", _away(str(error))
+        case _:
+            word, answer = "disconnected", Response(status_code=400)
+    metrics.rejected("http", word)
+    return answer
 
 
 async def _body(request: Request, limit: int) -> bytes:

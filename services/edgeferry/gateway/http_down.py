@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -92,7 +92,6 @@ def down_routes(gateway: Gateway, take: Take) -> list[Route]:
         Route(f"{token}/rpc", down.call, methods=["POST"]),
         Route(f"{token}/rpc/{{request_id}}", down.command_answer, methods=["POST"]),
         Route(f"{token}/claim", down.claim, methods=["POST"]),
-        Route("/api/v1/provision", provision, methods=["POST"]),
         Route(f"{token}/firmware", down.no_package, methods=["GET"]),
         Route(f"{token}/software", down.no_package, methods=["GET"]),
     ]
@@ -227,13 +226,6 @@ class _Handing(Response):
             else:
                 self._api.desk.release(self._poll)
                 self._api.wake(self._device_id)
-
-
-async def provision(request: Request) -> Response:
-    """The answer of a ThingsBoard none of whose profiles lets devices make themselves."""
-    log.info("a device wishes to be made, which is not supported: make it by REST")
-    told = {"errorMsg": "Provision data was not found!", "status": "NOT_FOUND"}
-    return JSONResponse(told)
 
 
 async def device_of(gateway: Gateway, request: Request) -> Device | None:

@@ -8,6 +8,8 @@ from typing import Final, NamedTuple
 from edgeferry.core.credentials import BasicMqtt, CredentialsType, basic_id
 from edgeferry.gateway.devices import Device
 
+NEWCOMER: Final = "provision"
+"""The user name of a client that asks for credentials, or its client id where it has none."""
 _ANY: Final = BasicMqtt()
 
 
@@ -20,6 +22,12 @@ class Login(NamedTuple):
     client_id: str = ""
     certificate: str = ""
     token_only: bool = False
+
+    @property
+    def is_newcomer(self) -> bool:
+        """It has no credentials and asks for some."""
+        named = self.user_name or self.client_id
+        return named == NEWCOMER and not (self.certificate or self.token_only)
 
     def ids(self) -> Iterator[str]:
         """Of the credentials that may let it in. The user name comes first: of a client that

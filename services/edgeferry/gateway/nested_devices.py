@@ -2,9 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Final
 
 from edgeferry.core.changes import Changes, EntityAction, EntityChange
@@ -15,18 +12,13 @@ from edgeferry.core.ids import new_entity_id
 from edgeferry.core.message import EntityType
 from edgeferry.core.store import EntityStore
 from edgeferry.gateway.devices import DEFAULT_PROFILE, Device
+from edgeferry.gateway.one_by_one import OneByOne
 from edgeferry.gateway.rates import Rates, Unlimited
 
 _LONGEST: Final = 255
 _MADE_AT_ONCE: Final = 1_000
 _MADE_PER_SECOND: Final = 10.0
 """New devices of one gateway, which is not read any faster."""
-
-
-@dataclass(slots=True)
-class _OneByOne:
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    users: int = 0
 
 
 class NestedByChanges:
@@ -49,7 +41,7 @@ class NestedByChanges:
         self._monotonic = clock.monotonic
         limits = Unlimited(device_rate=_MADE_PER_SECOND, device_burst=_MADE_AT_ONCE)
         self._pace = Rates(limits, clock.monotonic())
-        self._one_by_one: dict[str, _OneByOne] = {}
+        self._one_by_one = OneByOne()
 
     async def nested(self, gateway: Device, name: str, profile: str) -> Device:
         """Raises InvalidPayload, StoreUnavailable, LogUnavailable, NotAppliedYet."""
@@ -59,24 +51,13 @@ class NestedByChanges:
         if found is not None:
             return found
         # a gateway holds up no other, and two of them make no two devices of one name
-        async with self._alone(f"gateway {gateway.id}"), self._alone(f"name {name}"):
+        alone = self._one_by_one.alone
+        async with alone(f"gateway {gateway.id}"), alone(f"name {name}"):
             found = await self._find(gateway, name)
             if found is not None:
                 return found
             await self._keep_pace(gateway)
             return await self._make(gateway, name, profile)
-
-    @asynccontextmanager
-    async def _alone(self, key: str) -> AsyncIterator[None]:
-        mine = self._one_by_one.setdefault(key, _OneByOne())
-        mine.users += 1
-        try:
-            async with mine.lock:
-                yield
-        finally:
-            mine.users -= 1
-            if not mine.users:
-                del self._one_by_one[key]
 
     async def _keep_pace(self, gateway: Device) -> None:
         now = self._monotonic()

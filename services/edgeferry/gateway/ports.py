@@ -9,6 +9,7 @@ from edgeferry.core.kv import AttributeEntry, Scope
 from edgeferry.gateway.device_state import StoredState
 from edgeferry.gateway.devices import Device
 from edgeferry.gateway.login import Login
+from edgeferry.gateway.provisioning import Provisioner
 
 
 class DeviceDirectory(Protocol):
@@ -112,6 +113,7 @@ class DevicePorts:
     commands: Commands | None = None
     nested: NestedDevices | None = None
     states: DeviceStates | None = None
+    provisioner: Provisioner | None = None
 
 
 class Handed(Enum):

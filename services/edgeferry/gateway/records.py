@@ -152,6 +152,13 @@ class Records:
         stamp = self._take_stamp(1)
         return self._record(device, ms, stamp, str(type_), metadata, to_text(state), header)
 
+    def device_event(self, device: Device, type_: str, body: Mapping[str, object]) -> Outgoing:
+        """Something has happened to the device, for the root chain."""
+        metadata = {"deviceName": device.name, "deviceType": device.profile}
+        header, stamp = (HEADER_TYPE, type_.encode()), self._take_stamp(1)
+        now_ms = self._now_ms()
+        return self._record(device, now_ms, stamp, type_, metadata, to_text(body), header)
+
     def state_change(self, device: Device, values: Mapping[str, Value], ms: int) -> Outgoing:
         """What is kept of it: SERVER attributes, for the attributes service."""
         change = AttributeChange(

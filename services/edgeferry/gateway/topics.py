@@ -16,7 +16,9 @@ class What(Enum):
     COMMAND_RESPONSE = "answer of the device to a command"
     CALL = "call of the device"
     CALL_RESPONSE = "answer to a call of the device"
-    UNSUPPORTED = "claiming and provisioning"
+    CLAIM = "claiming"
+    PROVISION = "a wish for credentials"
+    PROVISION_RESPONSE = "credentials, or why there are none"
     FIRMWARE = "request of a part of a firmware"
     SOFTWARE = "request of a part of a software"
     FIRMWARE_PART = "a part of a firmware"
@@ -43,6 +45,8 @@ class Published(NamedTuple):
 
 V1: Final = "v1/devices/me/"
 GATEWAY: Final = "v1/gateway/"
+PROVISION_REQUEST: Final = "/provision/request"
+PROVISION_RESPONSE: Final = "/provision/response"
 
 _PLAIN: Final = {
     topic: Published(what)
@@ -59,9 +63,9 @@ _PLAIN: Final = {
         GATEWAY + "attributes": What.GATEWAY_ATTRIBUTES,
         GATEWAY + "attributes/request": What.GATEWAY_ATTRIBUTES_REQUEST,
         GATEWAY + "rpc": What.GATEWAY_RPC,
-        V1 + "claim": What.UNSUPPORTED,
-        GATEWAY + "claim": What.UNSUPPORTED,
-        "/provision/request": What.UNSUPPORTED,
+        V1 + "claim": What.CLAIM,
+        GATEWAY + "claim": What.CLAIM,
+        PROVISION_REQUEST: What.PROVISION,
     }.items()
 }
 _NUMBERED: Final = {
@@ -98,6 +102,8 @@ SUBSCRIBABLE: Final = {
     "v2/sw/error": What.SOFTWARE_ERROR,
 }
 """Filters that are granted, as they stand: no other wildcards."""
+FOR_NEWCOMERS: Final = {PROVISION_RESPONSE: What.PROVISION_RESPONSE}
+"""The same of clients that have no credentials yet."""
 
 _LONGEST_ID: Final = 10
 MAX_REQUEST_ID: Final = 2**31 - 1

@@ -21,6 +21,9 @@ from edgeferry.gateway.known_devices import KnownDevices
 from edgeferry.gateway.metrics import PrometheusGatewayMetrics
 from edgeferry.gateway.nested_devices import NestedByChanges
 from edgeferry.gateway.ports import DevicePorts
+from edgeferry.gateway.provision_profiles import ProvisionProfiles
+from edgeferry.gateway.provisioned_devices import ProvisionedByChanges
+from edgeferry.gateway.provisioning import Provisioning
 from edgeferry.gateway.secure import SecureListener, secure_listener
 from edgeferry.gateway.server import Gateway
 from edgeferry.gateway.stamps import StampKeeper
@@ -168,11 +171,28 @@ def _gateway_context(shared: Shared) -> GatewayContext:
                 attributes=shared.store.attributes,
                 tenant_id=settings.tenant_id,
             ),
+            provisioner=_provisioner(shared),
         ),
         state_rules=settings.states,
         origin=shared.here.origin,
         devices_per_gateway=settings.limits.devices_per_gateway,
     )
+
+
+def _provisioner(shared: Shared) -> Provisioning | None:
+    """Raises InvalidSettings."""
+    if shared.settings.provisioning_file is None:
+        return None
+    maker = ProvisionedByChanges(
+        entities=shared.store.entities,
+        attributes=shared.store.attributes,
+        changes=shared.changes,
+        tenant_id=shared.settings.tenant_id,
+        origin=shared.here.origin,
+        clock=shared.clock,
+    )
+    profiles = ProvisionProfiles(shared.settings.provisioning_file)
+    return Provisioning(profiles=profiles, maker=maker, clock=shared.clock)
 
 
 def _api_context(shared: Shared) -> ApiContext:

@@ -180,9 +180,5 @@ async def test_unknown_tokens_and_what_is_not_served(web: httpx.AsyncClient) -> 
     assert (await web.post(f"{ME}/rpc/x", content="{}")).status_code == 400
     assert (await web.post(f"{ME}/claim", content="{}")).status_code == 501
     assert (await web.post("/api/v1/unknown/claim", content="{}")).status_code == 401
-    provisioned = await web.post("/api/v1/provision", content="{}")
-    assert (provisioned.status_code, provisioned.json()) == (
-        200, {"errorMsg": "Provision data was not found!", "status": "NOT_FOUND"},
-    )  # fmt: skip
     for package in ("firmware", "software"):
         assert (await web.get(f"{ME}/{package}?title=a&version=1")).status_code == 404

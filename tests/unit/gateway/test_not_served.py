@@ -5,9 +5,7 @@ import logging
 
 import pytest
 
-from edgeferry.gateway.mqtt.packets import V5, V311, Connect, Reason, Subscribe, Subscription
-from edgeferry.gateway.server import Gateway
-from tests.unit.gateway.client_packets import RawClient
+from edgeferry.gateway.mqtt.packets import V5, V311, Reason, Subscribe, Subscription
 from tests.unit.gateway.conftest import OpenClient
 from tests.unit.gateway.fakes import MemoryLog
 
@@ -18,7 +16,7 @@ CLAIMS = ("v1/devices/me/claim", "v1/gateway/claim", "/provision/request")
 @pytest.mark.parametrize(
     ("version", "code"), [(V311, b""), (V5, bytes([Reason.TOPIC_NAME_INVALID]))]
 )
-async def test_claiming_and_provisioning(
+async def test_claiming_and_the_wish_for_credentials_of_a_device_that_has_some(
     client: OpenClient,
     log: MemoryLog,
     caplog: pytest.LogCaptureFixture,
@@ -33,6 +31,7 @@ async def test_claiming_and_provisioning(
         assert (answer.packet_id, answer.codes) == (number, code)
     assert log.records == []
     assert caplog.text.count("not supported") == 1
+    assert caplog.text.count("connect with the user name 'provision'") == 1
     device.publish(9, '{"a": 1}')
     assert (await device.receive()).packet_id == 9
 
@@ -70,25 +69,6 @@ async def test_who_did_not_ask_for_errors_of_packages_gets_the_acknowledgement_a
     device.publish(2, "", "v2/fw/request/1/chunk/0")
     assert (await device.receive()).packet_id == 2
     await device.silent()
-
-
-@pytest.mark.parametrize(("version", "code"), [(V311, b"\5"), (V5, bytes([Reason.NOT_AUTHORIZED]))])
-@pytest.mark.parametrize(("user", "client_id"), [("provision", "c"), (None, "provision")])
-async def test_a_client_that_wishes_to_be_provisioned_is_told_at_connect(
-    gateway: Gateway,
-    caplog: pytest.LogCaptureFixture,
-    version: int,
-    code: bytes,
-    user: str | None,
-    client_id: str,
-) -> None:
-    caplog.set_level(logging.INFO)
-    device = await RawClient(gateway.address, version).open()
-    device.send(Connect(version, client_id, True, 60, user))
-    assert (await device.receive()).codes == code
-    assert await device.closed()
-    await device.close()
-    assert "make them by REST" in caplog.text
 
 
 async def test_a_retained_message_is_taken_like_any_other(

@@ -17,6 +17,7 @@ from edgeferry.gateway.mqtt.downlink import Downlink
 from edgeferry.gateway.mqtt.flow import CLOSED, RESOLVE, WRITE
 from edgeferry.gateway.mqtt.handover import Handover
 from edgeferry.gateway.mqtt.kept import Kept
+from edgeferry.gateway.mqtt.newcomer import PATIENCE_SECONDS, Newcomer
 from edgeferry.gateway.mqtt.packets import (
     V5,
     Connect,
@@ -36,8 +37,6 @@ CLOSE_SECONDS: Final = 5.0
 KEEP_ALIVE_FACTOR: Final = 1.5
 SEEN_SECONDS: Final = 10.0
 """As often it is told that something came from a client."""
-PROVISION: Final = "provision"
-"""The name of clients without credentials that wish for some."""
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +49,7 @@ class Connection(asyncio.Protocol):
         limit = context.limits.payload_bytes
         maximum_packet = limit + shared.PACKET_OVERHEAD
         self._context = context
+        self._parts = parts
         self._sessions = parts.sessions
         self._bound = parts.bound
         self._wills = parts.wills
@@ -67,6 +67,7 @@ class Connection(asyncio.Protocol):
         self._uplink = Uplink(parts, self._session, self)
         self._api = parts.api
         self._down: Downlink | None = None
+        self._newcomer: Newcomer | None = None
         self._transport: asyncio.Transport | None = None
         self._handover: Handover | None = None
         self._held = 0
@@ -135,8 +136,9 @@ class Connection(asyncio.Protocol):
             if now - self._ended > CLOSE_SECONDS and self._transport is not None:
                 self._transport.abort()
         elif self._session.device is None:
-            if now - self._opened > CONNECT_SECONDS:
-                self.end(Reason.KEEP_ALIVE_TIMEOUT, "no CONNECT came")
+            if now - self._opened > (PATIENCE_SECONDS if self._newcomer else CONNECT_SECONDS):
+                text = "the time is over" if self._newcomer else "no CONNECT came"
+                self.end(Reason.KEEP_ALIVE_TIMEOUT, text)
         elif refused := self._uplink.refused(now):
             self.end(Reason.QUOTA_EXCEEDED, refused)
         else:
@@ -191,7 +193,10 @@ class Connection(asyncio.Protocol):
                 if packet is None:
                     break
                 if type(packet) is Publish:
-                    uplink.publish(packet, batch)
+                    if self._newcomer is not None:
+                        self._newcomer.publish(packet)
+                    else:
+                        uplink.publish(packet, batch)
                 elif type(packet) is Connect and self._session.device is None:
                     self._log_in(packet)
                 else:
@@ -207,11 +212,12 @@ class Connection(asyncio.Protocol):
         self._login = Login(
             packet.user_name or "", packet.password or b"", packet.client_id, self._certificate
         )
-        if self._context.devices.find(self._login) is not None:
+        if self._login.is_newcomer:
+            self._session.expect_newcomer()
+            self._newcomer = Newcomer(self._parts, self._session, self, self._address)
             self._answer(packet)
-        elif PROVISION in (packet.user_name, packet.client_id):
-            text = "devices cannot make themselves here: make them by REST"
-            self.end(Reason.NOT_AUTHORIZED, text)
+        elif self._context.devices.find(self._login) is not None:
+            self._answer(packet)
         else:
             self.hold(RESOLVE)
             self._api.spawn(self._find_device(packet))
@@ -243,7 +249,7 @@ class Connection(asyncio.Protocol):
         if reply.data:
             self._write(reply.data)
         if reply.close:
-            if session.device is None:
+            if session.device is None and self._newcomer is None:
                 self._context.metrics.rejected("mqtt", "connect")
             self._close()
         elif type(packet) is Connect and session.device is not None:

@@ -15,6 +15,11 @@ from edgeferry.gateway.ports import Handed
 from edgeferry.gateway.topics import Published, What, published
 
 NO_PACKAGE: Final = "NOT_FOUND"
+_NOT_HERE: Final = {
+    What.CLAIM: "claiming of devices is not supported",
+    What.PROVISION: "who logs in as a device has its credentials; to get some, connect with the "
+    "user name 'provision'",
+}
 _TELEMETRY: Final = (What.TELEMETRY, What.GATEWAY_TELEMETRY)
 
 
@@ -58,8 +63,8 @@ def take(down: Downlink, topic: str, payload: bytes) -> list[Outgoing]:
             return api.command_answer(device.id, found.request_id, payload)
         case What.CALL:
             return _call(down, found, payload)
-        case What.UNSUPPORTED:
-            text = f"{topic}: claiming and provisioning of devices are not supported"
+        case What.CLAIM | What.PROVISION:
+            text = f"{topic}: {_NOT_HERE[found.what]}"
             down.not_served(found.what, text)
             raise NotSupported(text)
         case What.FIRMWARE | What.SOFTWARE:

@@ -36,7 +36,7 @@ from edgeferry.gateway.mqtt.packets import (
     Subscribe,
     Unsubscribe,
 )
-from edgeferry.gateway.topics import SUBSCRIBABLE, What
+from edgeferry.gateway.topics import FOR_NEWCOMERS, SUBSCRIBABLE, What
 
 _REASON_LENGTH: Final = 200
 _SMALL_PACKET: Final = 1024
@@ -83,14 +83,25 @@ class Session:
         self._resume = resume
         self._reasons = True
         self._short_packets = False
+        self._connected = False
+        self._subscribable = SUBSCRIBABLE
         self.device: Device | None = None
-        """Set once the client is connected."""
+        """Set once the client is connected, but of a newcomer."""
         self.client_id = ""
         self.version = 0
         self.keep_alive = 0
         self.kept = Kept()
         self.unacknowledged = 0
         """Publishes of QoS 1 that were admitted and not yet acknowledged."""
+
+    @property
+    def is_newcomer(self) -> bool:
+        """The client asks for credentials and may do nothing else."""
+        return self._subscribable is FOR_NEWCOMERS
+
+    def expect_newcomer(self) -> None:
+        """Before CONNECT is received."""
+        self._subscribable = FOR_NEWCOMERS
 
     def receive(self, packet: FromClient) -> Reply:
         """The answer to any packet but PUBLISH. Raises MqttError."""
@@ -152,13 +163,13 @@ class Session:
         if prefix and prefix + "+" in granted:
             return prefix, granted[prefix + "+"]
         for topic_filter, qos in granted.items():
-            if SUBSCRIBABLE[topic_filter] is what:
+            if self._subscribable[topic_filter] is what:
                 return topic_filter.removesuffix("+"), qos
         return None
 
     def farewell(self, version: int, reason: Reason, text: str) -> bytes:
         """The last packet to this client, if its version (0: not known) has one for this."""
-        if self.device is not None:
+        if self._connected:
             return disconnect(version, reason, self._reason(text))
         if reason == Reason.UNSUPPORTED_VERSION:
             return connack(version or V311, reason)
@@ -181,8 +192,8 @@ class Session:
             return self._turned_away(Reason.CLIENT_ID_NOT_VALID, "an empty client identifier")
         if packet.will is not None and packet.will.qos == 2 and packet.version == V5:
             return self._turned_away(Reason.QOS_NOT_SUPPORTED, "a will with QoS 2")
-        device = self._authenticate(packet)
-        if device is None:
+        device = None if self.is_newcomer else self._authenticate(packet)
+        if device is None and not self.is_newcomer:
             return self._turned_away(
                 Reason.NOT_AUTHORIZED,
                 "no device has these credentials: an access token is the user name",
@@ -202,9 +213,9 @@ class Session:
             if not _fits(announced, size):
                 return Reply(b"", close=True)
         self.keep_alive = packet.keep_alive
-        self.device = device
-        present = self._take_kept(packet, device)
-        self.kept.will = _last_will(packet, device)
+        self._connected, self.device = True, device
+        present = device is not None and self._take_kept(packet, device)
+        self._set_up(packet)
         told = connack(self.version, Reason.SUCCESS, announced, session_present=present)
         return Reply(told + self.kept.outbox.resume())
 
@@ -213,10 +224,13 @@ class Session:
         kept = self._resume(device.id, self.client_id, packet.clean_start)
         self.kept = kept or Kept()
         self.kept.keep_seconds = _keep_seconds(packet)
+        self.kept.will = _last_will(packet, device)
+        return kept is not None
+
+    def _set_up(self, packet: Connect) -> None:
         maximum = _number(packet.properties, Property.RECEIVE_MAXIMUM, _ANY_RECEIVE_MAXIMUM)
         largest = _number(packet.properties, Property.MAXIMUM_PACKET_SIZE, 0)
         self.kept.outbox.connect(packet.version, maximum, largest)
-        return kept is not None
 
     def _disconnect(self, packet: Disconnect) -> Reply:
         if packet.reason != _DISCONNECT_WITH_WILL:
@@ -271,7 +285,7 @@ class Session:
             )
         codes: list[int] = []
         for topic_filter, qos in packet.subscriptions:
-            if topic_filter in SUBSCRIBABLE:
+            if topic_filter in self._subscribable:
                 self.kept.subscriptions[topic_filter] = min(qos, 1)
                 codes.append(min(qos, 1))
             else:
