@@ -8,8 +8,8 @@ import asyncio
 import os
 import shutil
 import uuid
-from collections.abc import Coroutine, Iterator
-from contextlib import closing
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,20 @@ from edgeferry.tools.servers import LocalServer, LocalServers, ServerOptions
 
 _DROP_SECONDS = 60.0
 
+Run = Callable[[Coroutine[Any, Any, None]], None]
+
 # gRPC reads it when its first channel is made. The children that tests start are other programs:
 # its fork handlers have nothing to do in them but to write into their output.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
+
+@pytest.fixture(scope="session")
+def aside() -> Iterator[Run]:
+    """Runs something to its end on a loop of another thread: an async fixture, whose own loop
+    runs, may be the first to ask for a server. The thread lasts as long as the servers do, as
+    Linux ends them with the thread that started them."""
+    with ThreadPoolExecutor(1) as thread:
+        yield lambda work: thread.submit(asyncio.run, work).result()
 
 
 @pytest.fixture(scope="session")
@@ -35,15 +46,15 @@ def servers_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def kafka(servers_folder: Path) -> Iterator[str]:
+def kafka(servers_folder: Path, aside: Run) -> Iterator[str]:
     """host:port of a Kafka that all tests share."""
-    yield from _address("EDGEFERRY_TEST_KAFKA", _servers(servers_folder).kafka)
+    yield from _address("EDGEFERRY_TEST_KAFKA", _servers(servers_folder).kafka, aside)
 
 
 @pytest.fixture(scope="session")
-def cassandra(servers_folder: Path) -> Iterator[str]:
+def cassandra(servers_folder: Path, aside: Run) -> Iterator[str]:
     """host:port of a Cassandra that all tests share."""
-    yield from _address("EDGEFERRY_TEST_CASSANDRA", _servers(servers_folder).cassandra)
+    yield from _address("EDGEFERRY_TEST_CASSANDRA", _servers(servers_folder).cassandra, aside)
 
 
 @pytest.fixture(scope="session")
@@ -71,11 +82,11 @@ def cql(cassandra: str) -> Iterator[Session]:
 
 
 @pytest.fixture
-def topic_prefix(topic_admin: KafkaTopics) -> Iterator[str]:
+def topic_prefix(topic_admin: KafkaTopics, aside: Run) -> Iterator[str]:
     """Starts the names of this test's topics, which are deleted afterwards; a valid site name."""
     prefix = f"t{uuid.uuid4().hex[:12]}"
     yield prefix
-    _run(_delete_topics(topic_admin, prefix))
+    aside(_delete_topics(topic_admin, prefix))
 
 
 @pytest.fixture
@@ -90,23 +101,16 @@ def _servers(folder: Path) -> LocalServers:
     return LocalServers(folder, options=ServerOptions(tied=True))
 
 
-def _address(variable: str, server: LocalServer) -> Iterator[str]:
+def _address(variable: str, server: LocalServer, run: Run) -> Iterator[str]:
     given = os.environ.get(variable)
     if given:
         yield given
         return
-    _run(server.start())
+    run(server.start())
     assert server.address is not None
     yield server.address
-    _run(server.stop())
+    run(server.stop())
 
 
 async def _delete_topics(admin: KafkaTopics, prefix: str) -> None:
     await admin.delete([name for name in await admin.partitions() if name.startswith(prefix)])
-
-
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    # not asyncio.run: it would take away the loop that pytest-asyncio has set
-    with closing(asyncio.new_event_loop()) as loop:
-        loop.run_until_complete(work)
-        loop.run_until_complete(loop.shutdown_default_executor())
