@@ -85,6 +85,11 @@ class Link:
         """Then the writer must be ended: something of it may still be on its way."""
         return any(inbox.failed for inbox in self._inboxes.values())
 
+    @property
+    def silent_seconds(self) -> float:
+        """For how long nothing has come from the peer."""
+        return self._silent
+
     async def send(self, frame: Frame) -> None:
         async with self._writing:
             await self._stream.write(frame)

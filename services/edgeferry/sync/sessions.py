@@ -20,8 +20,13 @@ from edgeferry.sync.link import Link
 from edgeferry.sync.outbox import Outbox
 from edgeferry.sync.sending import LinkLimits
 from edgeferry.sync.sync_pb2 import Begun, Frame, Goodbye, Hello, Welcome
+from edgeferry.sync.take_overs import TakeOvers
 
 _HANDSHAKE_SECONDS = 30.0
+_REPLACED = (
+    "another connection with this Edge's key has taken the place of this one; where that goes on, "
+    "two Edges run with it, such as on copies of one data folder: stop one of them"
+)
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +81,9 @@ def position_name(edge_id: str, lane: str) -> str:
 class Session:
     """One edge's connection, from its hello on."""
 
-    def __init__(self, edge: Edge) -> None:
+    def __init__(self, edge: Edge, peer: str) -> None:
         self.edge = edge
+        self.peer = peer
         self.link: Link | None = None
         self.inboxes: Sequence[Inbox] = ()
         self.over = asyncio.Event()
@@ -118,6 +124,7 @@ class Sessions:
         self._handshake_seconds = handshake_seconds
         self._schemas = handshake.our_schemas()
         self._live: dict[str, Session] = {}
+        self._take_overs = TakeOvers(parts.received.clock)
         self._writer: ClosableWriter | None = None
         self.window = limits.window
 
@@ -139,12 +146,14 @@ class Sessions:
         except (SessionEnded, ProtocolError, TimeoutError) as error:
             text = f"no hello: {str(error) or 'timed out'}"
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, text) from error
-        session = Session(self._admit(hello))
+        session = Session(self._admit(hello), peer)
         opened(session)
         previous, self._live[session.edge.id] = self._live.get(session.edge.id), session
         try:
             if previous is not None:
-                previous.end(SessionEnded(Goodbye.REPLACED, "replaced by a newer session"))
+                silent = previous.link.silent_seconds if previous.link is not None else 0.0
+                self._take_overs.note(session.edge.name, previous.peer, peer, silent)
+                previous.end(SessionEnded(Goodbye.REPLACED, _REPLACED))
                 await previous.over.wait()
             if session.ended is None:
                 await self._run(session, hello, stream, peer)
