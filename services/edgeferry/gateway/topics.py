@@ -105,6 +105,8 @@ SUBSCRIBABLE: Final = {
 FOR_NEWCOMERS: Final = {PROVISION_RESPONSE: What.PROVISION_RESPONSE}
 """The same of clients that have no credentials yet."""
 
+LONGEST_TOPIC: Final = 128
+"""Above it no topic means anything here, and nothing needs to be remembered of it."""
 _LONGEST_ID: Final = 10
 MAX_REQUEST_ID: Final = 2**31 - 1
 

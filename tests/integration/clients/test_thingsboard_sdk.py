@@ -1,6 +1,7 @@
 """ThingsBoard's own device library, unchanged, at an Edge: up, down and what is not there."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,12 @@ from tests.integration.tools.down import Rest, up
 ROOT = Path(__file__).parents[3]
 SDK = Path(__file__).parent / "thingsboard_sdk"
 TS = 1_700_000_000_000
+PUMP = {
+    "profile": "pump",
+    "key": "k-pump",
+    "secret": "s-pump-1",
+    "strategy": "ALLOW_CREATE_NEW_DEVICES",
+}
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
@@ -83,7 +90,13 @@ async def bed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bed]:
     assert await made.wait() == 0
     python = str(ROOT / ".venv" / "clients" / "bin" / "python")
     data = tmp_path_factory.mktemp("sdk") / "data"
-    async with up(data, "--devices", "3") as (_, ready), httpx.AsyncClient() as client:
+    file = data.parent / "provisioning.json"
+    file.write_text(json.dumps({"profiles": [PUMP]}))
+    shown = {"EDGEFERRY_PROVISIONING_FILE": str(file)}
+    async with (
+        up(data, "--devices", "3", environment=shown) as (_, ready),
+        httpx.AsyncClient() as client,
+    ):
         found = Bed(ready, client, python)
         await found.edge.login()
         await found.cloud.login()
@@ -147,7 +160,17 @@ async def test_the_gateway_s_client(bed: Bed) -> None:
 async def test_the_device_s_client_over_http(bed: Bed) -> None:
     token = await bed.use(2)
     url = f"http://{bed.ready['edge']['http']}"
-    async with program(bed.python, str(SDK / "http_device.py"), url, token) as device:
+    script = str(SDK / "http_device.py")
+    async with program(bed.python, script, url, token, *bed.mqtt) as device:
+        given = await device.until_said("mqtt")
+        assert (given["status"], given["credentialsType"]) == ("SUCCESS", "ACCESS_TOKEN")
+        await bed.use_named("asked-mqtt")
+        path = f"/api/device/{bed.cloud.device}/credentials"
+        known = (await bed.cloud.call("GET", path)).json()["credentialsId"]
+        assert known == given["credentialsValue"]
+        await bed.use_named("asked-http")
+        assert await bed.until_stored("t", 1) == [{"ts": TS, "value": "7"}]
+        await bed.use(2)
         assert await device.until_said("connected")
         limits = await device.until_said("limits")
         assert limits["maxPayloadSize"] == 65_536

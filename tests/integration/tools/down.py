@@ -21,11 +21,12 @@ ANY_PORTS = tuple(
 
 
 def up(
-    data: Path, *options: str
+    data: Path, *options: str, environment: Mapping[str, str] | None = None
 ) -> AbstractAsyncContextManager[tuple[asyncio.subprocess.Process, dict[str, Any]]]:
     """An Edge with one device, and its Cloud."""
     log = data.parent / f"{data.name}.err"
-    return running(log, "up", "--data", str(data), "--devices", "1", *ANY_PORTS, *options)
+    words = ("up", "--data", str(data), "--devices", "1", *ANY_PORTS, *options)
+    return running(log, *words, environment=environment)
 
 
 class Rest:

@@ -31,6 +31,7 @@ from edgeferry.gateway.mqtt.wire import (
     topic_filter,
     topic_name,
 )
+from edgeferry.gateway.topics import LONGEST_TOPIC
 
 _FLAGS_OF: Final[Mapping[int, int]] = {
     Kind.CONNECT: 0,
@@ -146,7 +147,7 @@ class Decoder:
         topic = topic_name(raw)
         if not topic and self.version == V311:
             raise malformed("the topic name is empty")
-        if len(self._topics) < _KNOWN_TOPICS:
+        if len(self._topics) < _KNOWN_TOPICS and len(raw) <= LONGEST_TOPIC:
             self._topics[raw] = topic
         return topic
 

@@ -36,7 +36,7 @@ from edgeferry.gateway.mqtt.packets import (
     Subscribe,
     Unsubscribe,
 )
-from edgeferry.gateway.topics import FOR_NEWCOMERS, SUBSCRIBABLE, What
+from edgeferry.gateway.topics import FOR_NEWCOMERS, LONGEST_TOPIC, SUBSCRIBABLE, What
 
 _REASON_LENGTH: Final = 200
 _SMALL_PACKET: Final = 1024
@@ -268,8 +268,8 @@ class Session:
                     Reason.TOPIC_ALIAS_INVALID,
                     f"topic alias {alias} is not in 1..{self._rules.topic_alias_maximum}",
                 )
-            if packet.topic:
-                self._aliases[alias] = packet.topic
+            if packet.topic:  # of one that is none of ours a part is enough
+                self._aliases[alias] = packet.topic[: LONGEST_TOPIC + 1]
             topic = self._aliases.get(alias, "")
         else:
             topic = packet.topic

@@ -1,4 +1,5 @@
-"""A device over HTTP on ThingsBoard's library: ``http_device.py URL TOKEN``.
+"""A device over HTTP on ThingsBoard's library: ``http_device.py URL TOKEN HOST PORT``, where HOST
+and PORT are those of MQTT. Before that it asks for credentials both ways.
 
 Run by a Python of its own. Says what happens as JSON lines, until its standard input ends.
 """
@@ -10,6 +11,7 @@ from typing import Any
 
 from requests import HTTPError
 from tb_device_http import TBHTTPDevice, TBProvisionFailure
+from tb_device_mqtt import TBDeviceMqttClient
 
 WHEN = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
 
@@ -29,7 +31,14 @@ def refused(what: Any) -> str:
 
 
 def main() -> None:
-    url, token = sys.argv[1:]
+    url, token, host, port = sys.argv[1:]
+    over_mqtt = TBDeviceMqttClient.provision(
+        host, "k-pump", "s-pump-1", device_name="asked-mqtt", port=int(port)
+    )
+    over_http = TBHTTPDevice.provision(url, "asked-http", "k-pump", "s-pump-1")
+    over_http.connect()
+    over_http.send_telemetry({"t": 7}, timestamp=WHEN, queued=False)
+    tell(mqtt=over_mqtt)
     device = TBHTTPDevice(url, token)
 
     def answer(body: dict[str, Any]) -> None:
