@@ -17,6 +17,7 @@ from edgeferry.gateway.mqtt.packets import (
     Connect,
     FromClient,
     MqttError,
+    Properties,
     Property,
     Publish,
     Reason,
@@ -166,9 +167,9 @@ def test_nothing_is_kept_of_topics_that_mean_nothing() -> None:
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
     for number in range(100):
-        alias = {Property.TOPIC_ALIAS: 1 + number % 16}
+        alias: Properties = {Property.TOPIC_ALIAS: 1 + number % 16}
         topic = f"{number}/" + "x" * 60_000
-        decoder.feed(encode(Publish(topic, b"", properties={**alias}), V5))
+        decoder.feed(encode(Publish(topic, b"", properties=alias), V5))
         publish = decoder.next()
         assert isinstance(publish, Publish)
         assert published(session.admit(publish)) is None
