@@ -113,7 +113,7 @@ async def _post(gateway: Gateway, request: Request, lane: Lane, make: MakeRecord
 
 
 def _refused(metrics: GatewayMetrics, error: Exception) -> Response:
-    """Why nothing was stored, counted."""
+    """Why nothing is promised, counted."""
     match error:
         case NotTaken():
             word, answer = error.word, _not_taken(error)
@@ -124,7 +124,7 @@ def _refused(metrics: GatewayMetrics, error: Exception) -> Response:
         case LookUpsBraked():
             word, answer = BRAKED, _away(str(error))
         case LogUnavailable():
-            word, answer = "log", _away(str(error))
+            word, answer = "log", _unknown(str(error))
         case Later():
             word, answer = "store", _away(str(error))
         case _:
@@ -163,4 +163,11 @@ def _not_taken(refused: NotTaken) -> Response:
 def _away(text: str) -> Response:
     return PlainTextResponse(
         f"not stored, try again: {text}", status_code=503, headers=_RETRY_AFTER
+    )
+
+
+def _unknown(text: str) -> Response:
+    """The log was asked, and may still take what it was given."""
+    return PlainTextResponse(
+        f"not known to be stored, send it again: {text}", status_code=503, headers=_RETRY_AFTER
     )

@@ -187,3 +187,20 @@ async def test_a_command_that_the_device_did_not_take_stays_sent(
     await until_read(again, "rpc/request")
     assert commands.claimed == ["rpc-1", "rpc-1"]
     await until(lambda: log.states() == BOTH)
+
+
+async def test_a_device_behind_a_gateway_that_does_not_read_gets_its_command_later(
+    client: OpenClient, gateway: Gateway, log: MemoryLog, commands: FakeCommands
+) -> None:
+    device = await client()
+    await subscribe(device, "v1/gateway/rpc", 0)
+    await subscribe(device, ME + "attributes", 0)
+    device.publish(1, '{"device": "n1"}', "v1/gateway/connect")
+    assert await device.acknowledged(1) == [1]
+    stall(gateway)
+    commands.waiting = [ONE_WAY]
+    gateway.api.push_command("id-of-n1", ONE_WAY)
+    await gateway.check()
+    assert commands.claimed == []
+    await until_read(device, "gateway/rpc")
+    await until(lambda: log.states() == BOTH)

@@ -137,7 +137,7 @@ class Connection(asyncio.Protocol):
                 self._transport.abort()
         elif self._session.device is None:
             if now - self._opened > (PATIENCE_SECONDS if self._newcomer else CONNECT_SECONDS):
-                text = "the time is over" if self._newcomer else "no CONNECT came"
+                text = "its minute is over" if self._newcomer else "no CONNECT came"
                 self.end(Reason.KEEP_ALIVE_TIMEOUT, text)
         elif refused := self._uplink.refused(now):
             self.end(Reason.QUOTA_EXCEEDED, refused)
@@ -293,8 +293,8 @@ class Connection(asyncio.Protocol):
 
     def _takes_more(self) -> None:
         """The client reads what is written to it."""
-        if self._down is not None:
-            self._down.subscribed()
+        if self._down is not None and self._ended is None:
+            self._down.reads_again()
 
     def _leave(self, down: Downlink) -> None:
         """The connection is gone: its session is kept or ended, its will published in time."""
@@ -328,10 +328,10 @@ class Connection(asyncio.Protocol):
     def _close(self) -> None:
         self.hold(CLOSED)
         self._uplink.stop()
+        self._ended = self._monotonic()
         if self._handover is not None:
             self._handover.look()
             self._handover.stop()
-        self._ended = self._monotonic()
         if self._down is not None:
             self._leave(self._down)
         assert self._transport is not None

@@ -54,6 +54,7 @@ class Downlink:
         self._calls: dict[int, str] = {}
         self._closed = False
         self._not_served: set[What] = set()
+        self._withheld: set[str] = set()
         api.sessions.add(device.id, self.session_id, self)
         api.presence.opened(device)
 
@@ -81,13 +82,28 @@ class Downlink:
             self.api.presence.closed(link.device)
 
     def subscribed(self) -> None:
-        """Subscriptions came, a session was resumed, or the client reads again: what waits is
-        sent."""
+        """Subscriptions came or a session was resumed: what waits is sent."""
         if self.wants_commands():
             self.api.wake(self.device.id)
         if self.session_wants(What.GATEWAY_RPC):
             for link in self.nested.values():
                 self.api.wake(link.device.id)
+
+    def reads_again(self) -> None:
+        """What was not sent while the client did not read is sent."""
+        withheld, self._withheld = self._withheld, set()
+        for device_id in withheld:
+            self.api.wake(device_id)
+
+    def takes_command(self, device_id: str, what: What) -> bool:
+        """Whether this device, or one behind it, wants commands and the client reads. One that
+        does not read is asked for again later: its commands wait where they are kept."""
+        if not self.session_wants(what):
+            return False
+        if self._writer.is_read and not self._handover.full:
+            return True
+        self._withheld.add(device_id)
+        return False
 
     def called(self, call_id: int, prefix: str) -> None:
         """Remember in which spelling a call came, until it is answered."""
@@ -143,12 +159,7 @@ class Downlink:
         return self.session_wants(What.ATTRIBUTES)
 
     def wants_commands(self) -> bool:
-        return self.takes_commands and self.session_wants(What.COMMAND)
-
-    @property
-    def takes_commands(self) -> bool:
-        """Not while the client does not read: they wait where they are kept."""
-        return self._writer.is_read and not self._handover.full
+        return self.takes_command(self.device.id, What.COMMAND)
 
     def attributes(self, updates: Mapping[str, object], deletes: Sequence[str]) -> None:
         for body in bodies(updates, deletes):
@@ -187,7 +198,7 @@ class NestedLink:
         return self._down.session_wants(What.GATEWAY_ATTRIBUTES)
 
     def wants_commands(self) -> bool:
-        return self._down.takes_commands and self._down.session_wants(What.GATEWAY_RPC)
+        return self._down.takes_command(self.device.id, What.GATEWAY_RPC)
 
     def attributes(self, updates: Mapping[str, object], deletes: Sequence[str]) -> None:
         for body in bodies(updates, deletes):

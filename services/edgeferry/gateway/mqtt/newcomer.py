@@ -41,6 +41,7 @@ class Newcomer:
             self._gate.room("general")
             text = await self._api.provision_or_error("mqtt", packet.payload, self._address)
         except NotTaken as refused:
+            self._api.context.metrics.rejected("mqtt", refused.word)
             text = to_text(denied(Status.FAILURE, f"try again: {refused.text}"))
         session = self._session
         session.unacknowledged -= packet.qos
