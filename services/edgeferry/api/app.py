@@ -1,5 +1,7 @@
 """The REST interface, the same at the Edge and in the Cloud (contracts, section 5)."""
 
+import errno
+import logging
 from collections.abc import Sequence
 
 from fastapi import FastAPI
@@ -34,11 +36,14 @@ from edgeferry.core.errors import (
 )
 
 _RETRY_SECONDS = "2"
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 _CODES = {
     401: ErrorCode.AUTHENTICATION,
     403: ErrorCode.PERMISSION_DENIED,
     404: ErrorCode.NOT_FOUND,
 }
+
+log = logging.getLogger(__name__)
 
 
 def build_api(context: ApiContext) -> FastAPI:
@@ -91,7 +96,21 @@ def _answer_errors(app: FastAPI, context: ApiContext, routes: Sequence[BaseRoute
 
     @app.exception_handler(LogUnavailable)
     async def log_away(request: Request, error: LogUnavailable) -> Response:
-        return answer(_later("Nothing can be saved at the moment: try again"))
+        return answer(
+            _later("The log does not take it at the moment, it is not known to be kept: try again")
+        )
+
+    @app.exception_handler(OSError)
+    async def disk_fault(request: Request, error: OSError) -> Response:
+        if error.errno not in _DISK_ERRORS:
+            raise error
+        log.error("%s %s: %s", request.method, request.url.path, error)
+        return answer(
+            _later(
+                f"The disk of this site cannot be written ({error.strerror}), so this was not "
+                "done, or not to its end: make room on it and ask again"
+            )
+        )
 
     @app.exception_handler(NotAppliedYet)
     async def not_applied(request: Request, error: NotAppliedYet) -> Response:

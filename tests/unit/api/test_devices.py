@@ -1,6 +1,8 @@
 """Devices, their credentials and their edges over REST."""
 
+import errno
 import json
+import os
 from collections.abc import Sequence
 
 import httpx
@@ -9,6 +11,7 @@ import pytest
 from edgeferry.core.changes import Change
 from edgeferry.core.errors import ChangeRefused, EntityGone, Never
 from edgeferry.log.codec import decode_edge_event
+from tests.disks import nothing_can_be_opened
 from tests.unit.api.site import Site
 
 pytestmark = pytest.mark.asyncio
@@ -233,6 +236,17 @@ async def test_an_edge_that_could_not_be_made_or_deleted_is_asked_for_again(
     assert (await client.delete(f"/api/edge/{id_of(edge.json())}")).status_code == 503
     site.changes.away = False
     assert (await client.delete(f"/api/edge/{id_of(edge.json())}")).status_code == 200
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EFBIG, errno.EROFS])
+async def test_what_a_disk_refuses_is_told_and_asked_for_again(
+    client: httpx.AsyncClient, code: int
+) -> None:
+    with nothing_can_be_opened(code):
+        answer = await client.post("/api/edge", json={"name": "plant"})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+    assert os.strerror(code) in answer.json()["message"]
+    assert (await client.post("/api/edge", json={"name": "plant"})).status_code == 200
 
 
 async def test_the_devices_of_a_deleted_edge_are_nobodys(

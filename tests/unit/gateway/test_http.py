@@ -43,7 +43,7 @@ async def test_telemetry_and_attributes_are_stored_and_answered_empty(
 
 
 async def test_200_comes_only_after_the_append(
-    web: httpx.AsyncClient, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+    web: httpx.AsyncClient, gateway: Gateway, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http, "APPEND_SECONDS", 0.05)
     log.gate.clear()
@@ -53,7 +53,8 @@ async def test_200_comes_only_after_the_append(
     assert "not known to be stored, send it again" in answer.text
     assert log.records == []
     log.gate.set()  # it was given to the log, which may take it all the same
-    await until(lambda: len(log.records) == 1)
+    await gateway.appender.drained(5)
+    assert len(log.records) == 1
 
 
 async def test_an_unexpected_error_is_answered_503_and_the_next_is_served(
