@@ -129,7 +129,7 @@ def _value(data: bytes, at: int) -> tuple[Any, int]:
 
 def _string(data: bytes, at: int) -> tuple[str, int]:
     length = data[at]
-    if length < 0x80:  # in one byte: up to 63
+    if not length & 0x81:  # in one byte, not negative: up to 63
         start = at + 1
         length >>= 1
     else:

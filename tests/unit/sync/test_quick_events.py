@@ -68,6 +68,14 @@ def test_damaged_bytes_are_left_to_the_codec_or_read_as_it_reads_them(
         assert quick.head.id == read.id
 
 
+UNNAMED = encode_cloud_event(
+    CloudEvent(
+        "", 1, 1, "t", "TIMESERIES_UPDATED", "DEVICE", "DEVICE", "d", "n", "p",
+        timeseries=[TsPoint(1, {"a": 1})],
+    )
+)  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -86,8 +94,9 @@ def test_damaged_bytes_are_left_to_the_codec_or_read_as_it_reads_them(
                 timeseries=[TsPoint(1, {"a": 1})], rpc="{}",
             )
         ),
+        UNNAMED[:5] + b"\x01" + UNNAMED[6:],
     ],
-    ids=["none", "empty", "other schema", "attributes", "two bodies"],
+    ids=["none", "empty", "other schema", "attributes", "two bodies", "negative length"],
 )  # fmt: skip
 def test_anything_else_is_left_to_the_codec(value: bytes | None) -> None:
     assert read_telemetry(value) is None
