@@ -268,7 +268,9 @@ CHANGES: dict[str, Callable[[SqliteStore], object]] = {
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("problem", CHANGES)
+@pytest.mark.parametrize(
+    "problem", CHANGES, ids=[problem.replace(RPC.rpc_id, "one") for problem in CHANGES]
+)
 async def test_a_difference_is_found_and_named(
     world: World, source: SqliteStore, target: SqliteStore, problem: str
 ) -> None:
