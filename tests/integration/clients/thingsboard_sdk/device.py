@@ -5,7 +5,6 @@ Run by a Python of its own. Says what happens as JSON lines, until its standard 
 
 import json
 import sys
-import threading
 import time
 from typing import Any
 
@@ -28,9 +27,7 @@ def main() -> None:
         tell(command=body)
 
     client.set_server_side_rpc_request_handler(answer)
-    connected = threading.Event()
-    client.connect(callback=lambda *_: connected.set())
-    connected.wait()
+    client.connect()  # it forgets the callback given when the answer is quicker than itself
     while not client.rate_limits_received:
         time.sleep(0.02)
     tell(

@@ -5,7 +5,6 @@ Run by a Python of its own. Says what happens as JSON lines, until its standard 
 
 import json
 import sys
-import threading
 import time
 from typing import Any
 
@@ -30,9 +29,7 @@ def main() -> None:
         tell(command=body)
 
     client.gw_set_server_side_rpc_request_handler(answer)
-    connected = threading.Event()
-    client.connect(callback=lambda *_: connected.set())
-    connected.wait()
+    client.connect()  # it forgets the callback given when the answer is quicker than itself
     while not client.rate_limits_received or client.get_subscriptions_in_progress():
         time.sleep(0.02)
     sent = [
