@@ -152,9 +152,10 @@ class Sessions:
         try:
             if previous is not None:
                 silent = previous.link.silent_seconds if previous.link is not None else 0.0
-                self._take_overs.note(session.edge.name, previous.peer, peer, silent)
                 previous.end(SessionEnded(Goodbye.REPLACED, _REPLACED))
                 await previous.over.wait()
+                if previous.ended is not None and previous.ended.reason == Goodbye.REPLACED:
+                    self._take_overs.note(session.edge.name, previous.peer, peer, silent)
             if session.ended is None:
                 await self._run(session, hello, stream, peer)
         finally:
@@ -201,7 +202,7 @@ class Sessions:
             return
         log.info("edge %s connected from %s", session.edge.name, peer)
         writer = self._open_writer()
-        ended = await link.run(writer)
+        session.ended = ended = await link.run(writer)
         log.info("edge %s disconnected: %s", session.edge.name, ended)
         if link.append_failed:
             await self.drop_writer(writer)
