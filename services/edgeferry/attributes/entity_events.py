@@ -15,7 +15,13 @@ from edgeferry.attributes.entity_bodies import credentials_text, merged, object_
 from edgeferry.attributes.entity_decisions import EntityDecision, EntityOutcome
 from edgeferry.attributes.facts import Consequences, Facts, Here
 from edgeferry.attributes.fanout import MAKER, attributes_event, names, without_credentials
-from edgeferry.core.changes import EntityAction, EntityChange, edge_of, edge_origin
+from edgeferry.core.changes import (
+    WHOLE_SNAPSHOT,
+    EntityAction,
+    EntityChange,
+    edge_of,
+    edge_origin,
+)
 from edgeferry.core.clock import MICROS_PER_MS
 from edgeferry.core.events import CloudEvent, EdgeEvent
 from edgeferry.core.ids import derived_id
@@ -150,9 +156,12 @@ class EntityEvents:
 
     async def _snapshot(self, about: _About, out: Consequences) -> None:
         """The entity, its SERVER and SHARED attributes with their versions (deletes too), its
-        latest values."""
+        latest values. Of one that is deleted, that it is."""
         change, key = about.change, about.key
         edge_id = change.edge_id
+        if about.entity is not None and about.entity.deleted:
+            self._down(self._event(about, EntityOutcome.DELETED, edge_id), edge_id, out)
+            return
         assigned = about.decision.outcome is EntityOutcome.ASSIGNED
         action = EntityOutcome.ASSIGNED if assigned else EntityOutcome.UPDATED
         entity_event = self._event(about, action, edge_id)
@@ -191,15 +200,15 @@ class EntityEvents:
             out.edge_events_ts.append(EdgeEvent(edge_id, event.id, event))
 
     async def _snapshot_up(self, about: _About, out: Consequences) -> None:
-        """What was decided here: the entity, its credentials, its attributes with their versions
-        (deletes too)."""
+        """What was decided here, or all that stands here: the entity, its credentials, its
+        attributes with their versions (deletes too)."""
         change, entity = about.change, about.entity
         if entity is None or entity.deleted:
             return
-        origin = self._here.origin
-        if entity.origin == origin and entity.version:
+        origin, whole = self._here.origin, change.body == WHOLE_SNAPSHOT
+        if entity.version and (whole or entity.origin == origin):
             out.cloud_events.append(self._event(about, EntityOutcome.UPDATED, ""))
-        if about.credentials is not None and about.credentials.origin == origin:
+        if about.credentials is not None and (whole or about.credentials.origin == origin):
             event = self._event(about, EntityOutcome.CREDENTIALS, "", _CREDENTIALS)
             out.cloud_events.append(event)
         place = (change.tenant_id, *about.key, change.created_time)
@@ -207,7 +216,7 @@ class EntityEvents:
         index = 10
         for scope in Scope:
             rows = await self._attributes.standing(*about.key, scope)
-            own = [row for row in rows if row.origin == origin]
+            own = [row for row in rows if whole or row.origin == origin]
             for part in (
                 [row for row in own if row.value is not None],
                 [row for row in own if row.value is None],

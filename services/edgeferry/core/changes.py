@@ -39,7 +39,12 @@ class EntityAction(StrEnum):
     ASSIGNED = "ASSIGNED_TO_EDGE"
     UNASSIGNED = "UNASSIGNED_FROM_EDGE"
     SNAPSHOT = "SNAPSHOT"
-    """Send the edge all of the entity again; at an Edge: the Cloud what was decided here."""
+    """Send the edge all of the entity again; at an Edge: the Cloud what was decided here, or all
+    that stands here (``WHOLE_SNAPSHOT``)."""
+
+
+WHOLE_SNAPSHOT: Final = json.dumps({"whole": True})
+"""The body of a SNAPSHOT at an Edge that is of all, whoever decided it."""
 
 
 @dataclass(frozen=True, slots=True)

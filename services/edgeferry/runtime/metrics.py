@@ -259,6 +259,12 @@ class Metrics:
         self._disk_free = gauge("disk_free_bytes", "Free for us where the data folder is.")
 
         self._sync_connected = gauge("sync_connected", "Sessions of the sync link that live.")
+        self._sending_all = gauge(
+            "sync_sending_all", "Sites that are sent everything again because a store was lost."
+        )
+        self._store_lost = counter(
+            "store_lost", "Times that the store was found to be new, another, or an older copy."
+        )
         self._lane_depth = gauge("outbox_depth_events", "Events not acknowledged yet.", lane)
         self._lane_oldest = gauge(
             "outbox_oldest_seconds", "Age of the oldest event not acknowledged.", lane
@@ -363,6 +369,13 @@ class Metrics:
     def sync_connected(self, sessions: int) -> None:
         """At an Edge 0 or 1, in the Cloud the edges connected to this process."""
         self._sync_connected.set(sessions)
+
+    def sending_all(self, sites: int) -> None:
+        """At an Edge 0 or 1, in the Cloud so many edges."""
+        self._sending_all.set(sites)
+
+    def store_lost(self) -> None:
+        self._store_lost.inc()
 
     def text(self) -> bytes:
         """The Prometheus text format (``CONTENT_TYPE``)."""

@@ -42,13 +42,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class EdgeStatus:
-    """``lanes``: that it sends; ``down``: that it gets."""
+    """``lanes``: that it sends; ``down``: that it gets. ``sending_all``: it gets all that is
+    assigned to it again, because a store was lost."""
 
     id: str
     name: str
     connected: bool
     lanes: Sequence[ReceivedLane]
     down: Sequence[SentLane] = ()
+    sending_all: bool = False
 
 
 class CloudSync:
@@ -142,9 +144,14 @@ class CloudSync:
             lanes = [
                 received_lane(inbox, self._rate(edge.id, inbox.name)) for inbox in session.inboxes
             ]
-            return EdgeStatus(edge.id, edge.name, True, lanes, await self._down(edge.id))
+            down = await self._down(edge.id)
+            return EdgeStatus(edge.id, edge.name, True, lanes, down, self._sending_all(edge.id))
         away = [lane for name in UP if (lane := await self._away(edge.id, name)) is not None]
-        return EdgeStatus(edge.id, edge.name, False, away, await self._down(edge.id))
+        down = await self._down(edge.id)
+        return EdgeStatus(edge.id, edge.name, False, away, down, self._sending_all(edge.id))
+
+    def _sending_all(self, edge_id: str) -> bool:
+        return self._parts.all_down is not None and self._parts.all_down.under_way(edge_id)
 
     async def _away(self, edge_id: str, lane: str) -> ReceivedLane | None:
         """As its last session left it. Raises StoreUnavailable."""

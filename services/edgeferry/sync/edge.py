@@ -22,6 +22,7 @@ from edgeferry.runtime.tls_pins import (
     split_address,
 )
 from edgeferry.sync import handshake
+from edgeferry.sync.all_up import AllUp
 from edgeferry.sync.ending import SessionEnded, expect
 from edgeferry.sync.flow import ProtocolError
 from edgeferry.sync.inbox import Inbox, Received
@@ -60,12 +61,14 @@ class Backoff:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeSyncParts:
     """outboxes: the lanes that go up, in order of precedence. received, writer: for the
-    lanes that come down; the writer is made anew after a failure."""
+    lanes that come down; the writer is made anew after a failure. all_up: what is sent to a
+    Cloud that lost its store; None: nothing is."""
 
     outboxes: Sequence[Outbox]
     received: Received
     writer: Callable[[], ClosableWriter]
     backoff: Backoff = field(default_factory=Backoff)
+    all_up: AllUp | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ class LaneStatus:
 class EdgeSyncStatus:
     """``detail``: why there is no connection; empty while there is one. ``lost``: events that
     the Cloud was told of as lost, ever. ``received``: the lanes that come down, as of the last
-    session; empty before the first."""
+    session; empty before the first. ``sending_all``: to a Cloud whose store is new."""
 
     connected: bool
     detail: str
@@ -90,6 +93,7 @@ class EdgeSyncStatus:
     lanes: Mapping[str, LaneStatus]
     lost: int
     received: Sequence[ReceivedLane] = ()
+    sending_all: bool = False
 
 
 class EdgeSync:
@@ -150,6 +154,7 @@ class EdgeSync:
             lanes=lanes,
             lost=sum(outbox.lost for outbox in self._parts.outboxes),
             received=[received_lane(inbox) for inbox in self._inboxes],
+            sending_all=self._parts.all_up is not None and self._parts.all_up.under_way,
         )
 
     def _lane_status(self, outbox: Outbox) -> LaneStatus:
@@ -251,6 +256,8 @@ class EdgeSync:
         await stream.write(Frame(hello=hello))
         welcome = (await expect(stream, "welcome")).welcome
         self._edge_id = welcome.edge_id
+        if self._parts.all_up is not None:
+            await self._parts.all_up.meets(welcome.incarnation)
         sending, begins = await handshake.begin_sending(
             outboxes, welcome.wants, welcome.incarnation, self._limits
         )

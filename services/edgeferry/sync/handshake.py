@@ -1,6 +1,7 @@
 """What the two sides tell each other first, in protobuf and in our own words."""
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 import grpc
 from fastavro.schema import fingerprint, to_parsing_canonical_form
@@ -36,7 +37,8 @@ KEEPALIVE_OPTIONS = (
     ("grpc.max_send_message_length", MAX_FRAME_BYTES),
 )
 
-_INCARNATION = "sync/incarnation"
+INCARNATION: Final = "sync/incarnation"
+"""The identity of a site's store, under which the position store keeps it."""
 
 Schemas = Mapping[int, bytes]
 """Schema id to the fingerprint of its canonical form."""
@@ -140,8 +142,8 @@ def begin_receiving(inboxes: Iterable[Inbox], begins: Iterable[pb.Begin]) -> lis
 async def incarnation_of(positions: PositionStore, fresh: str) -> str:
     """This site's incarnation: kept with its positions, so lost when they are lost. Then
     ``fresh`` becomes the new one. Raises StoreUnavailable."""
-    stored = await positions.load(_INCARNATION)
+    stored = await positions.load(INCARNATION)
     if stored is not None:
         return stored.incarnation
-    await positions.save(_INCARNATION, Position(0, 0, fresh))
+    await positions.save(INCARNATION, Position(0, 0, fresh))
     return fresh

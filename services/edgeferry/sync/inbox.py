@@ -109,6 +109,7 @@ class Inbox:
         self.made = 0
         self.sent = 0
         self.oldest_age_ms: int | None = None
+        self.all_below: int | None = None
         self.lost = 0
         self.handed = HandedOn(
             topic=self.topic, reader=received.reader, committed=received.committed
@@ -137,6 +138,7 @@ class Inbox:
         self.made = max(self.made, made.end)
         self.sent = made.sent
         self.oldest_age_ms = made.oldest_age_ms if made.HasField("oldest_age_ms") else None
+        self.all_below = made.all_below if made.HasField("all_below") else None
 
     async def recover(self) -> Want:
         """The position that is true in the received log, whatever happened before.

@@ -332,10 +332,8 @@ class Link:
             raise OffsetOutOfRange(f"offset {sending.lane.next_offset} of lane {sending.name}")
         log.error(
             "lane %s goes on at offset %d: %d events are lost",
-            sending.name,
-            begin.offset,
-            begin.lost,
-        )
+            sending.name, begin.offset, begin.lost,
+        )  # fmt: skip
         told = pb.Begin(
             lane=sending.name,
             epoch=begin.epoch,

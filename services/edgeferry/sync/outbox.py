@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 
+from edgeferry.core.clock import Clock
 from edgeferry.core.errors import LogUnavailable
 from edgeferry.core.store import Position, PositionStore
 from edgeferry.sync.caps import Figures
@@ -23,15 +25,39 @@ from edgeferry.sync.send_log import HELD_WAIT_MS, SendLog
 from edgeferry.sync.set_aside import Aside
 
 
+def epoch_one() -> int:
+    return 1
+
+
+def epoch_of(clock: Clock) -> Callable[[], int]:
+    """For an epoch that is above each one before, though neither side knows one any more: what
+    the receiver's log holds of those would pass for what comes now. Seconds."""
+    return lambda: max(1, clock.now_ms() // 1000)
+
+
 class Outbox:
     """One lane that this side sends, over all sessions: one at a time uses it.
 
     ``session``: that one's bookkeeping, None where there is none. ``applied``: epoch and
-    offset below which the receiver has handed everything on, as last told."""
+    offset below which the receiver has handed everything on, as last told. ``all_below``: see
+    ``Made`` in schemas/sync.proto."""
 
-    def __init__(self, *, lane: str, log: SendLog, positions: PositionStore, stream: str) -> None:
-        """``stream``: the name under which the position store keeps this lane."""
+    def __init__(
+        self,
+        *,
+        lane: str,
+        log: SendLog,
+        positions: PositionStore,
+        stream: str,
+        first_epoch: Callable[[], int] = epoch_one,
+        replays: bool = True,
+    ) -> None:
+        """``stream``: the name under which the position store keeps this lane. ``first_epoch``,
+        ``replays``: see ``resume``."""
         self.lane = lane
+        self._first_epoch = first_epoch
+        self._replays = replays
+        self.all_below: int | None = None
         self.log = log
         self._positions = positions
         self._stream = stream
@@ -49,8 +75,8 @@ class Outbox:
 
     async def offer(self) -> Offer:
         """Raises LogUnavailable, StoreUnavailable."""
-        self._memory = _memory(await self._positions.load(self._stream))
         self._facts = await self.log.facts()
+        self._memory = await self._recalled(self._facts)
         await self._standing_aside(self._facts)
         epoch = self._memory.epoch if self._memory else 0
         return Offer(epoch, self._facts.start, self._facts.end)
@@ -69,7 +95,10 @@ class Outbox:
                     raise LogUnavailable(f"the log of lane {self.lane} gives no record at {offset}")
                 if records[0].offset == offset:
                     hashes[offset] = event_hash(records[0].value)
-            begin = resume(self._memory, self._facts, want, peer, hashes)
+            begin = resume(
+                self._memory, self._facts, want, peer, hashes,
+                first_epoch=self._first_epoch(), replays=self._replays,
+            )  # fmt: skip
             before = await self._standing(self._facts)
             await self._note(before.resumed(want, begin, self._facts))
             memory = remembered(self._memory, want, begin, peer, self._facts.log_id)
@@ -197,6 +226,11 @@ class Outbox:
         """Epoch and acked offset as last kept."""
         return (self._memory.epoch, self._memory.acked) if self._memory else (0, 0)
 
+    @property
+    def peer(self) -> str:
+        """The receiver's incarnation at the last session; empty where none is known."""
+        return self._memory.peer if self._memory else ""
+
     def forget(self) -> None:
         """Ask the store anew: another process has this lane's sessions."""
         self._memory = self._ledger = self._aside = None
@@ -223,8 +257,17 @@ class Outbox:
         if self.session is not None:
             return self.session.acked
         if self._memory is None:
-            self._memory = _memory(await self._positions.load(self._stream))
+            self._memory = await self._recalled(await self.log.facts())
         return self.kept[1]
+
+    async def _recalled(self, facts: LogFacts) -> SendMemory | None:
+        """A store that was lost knows nothing of this lane; what the receiver has the log knows,
+        too, which would be resent or counted as lost otherwise."""
+        stored = await self._positions.load(self._stream)
+        if stored is not None:
+            return _memory(stored)
+        acked = await self.log.acknowledged()
+        return SendMemory(0, acked, log_id=facts.log_id) if acked else None
 
     async def _oldest_ms(self, acked: int, lane: SendLane | None) -> int | None:
         if lane is not None and lane.oldest_ms is not None:
@@ -247,9 +290,7 @@ class Outbox:
         return records[0].timestamp if records else None
 
 
-def _memory(position: Position | None) -> SendMemory | None:
-    if position is None:
-        return None
+def _memory(position: Position) -> SendMemory:
     detail = json.loads(position.detail)
     return SendMemory(
         epoch=position.epoch,

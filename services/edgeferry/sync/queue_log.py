@@ -1,14 +1,14 @@
 """The Edge queue as the logs of an edge's lanes down."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from edgeferry.core.errors import OffsetOutOfRange
 from edgeferry.core.record import HEADER_ORIGIN, HEADER_TRACEPARENT, Record
 from edgeferry.core.store import EdgeEventStore, PositionStore, QueuedEvent
 from edgeferry.sync.edge_queue import QueueNews
-from edgeferry.sync.lanes import DOWN
-from edgeferry.sync.outbox import Outbox
+from edgeferry.sync.lanes import DOWN, TELEMETRY_DOWN
+from edgeferry.sync.outbox import Outbox, epoch_one
 from edgeferry.sync.queue_bounds import stream_of
 from edgeferry.sync.resume import LogFacts
 
@@ -58,6 +58,9 @@ class QueueLog:
     async def committed(self, offset: int) -> None:
         """What an Edge has stays for look-up until its time is over."""
 
+    async def acknowledged(self) -> int | None:
+        return None
+
     async def drop(self, below: int) -> None:
         await self._store.drop(self._edge_id, self._lane, below)
 
@@ -68,10 +71,18 @@ class QueueLog:
 class DownLanes:
     """The outboxes of every edge, for ``sync.sessions.CloudSyncParts.down``."""
 
-    def __init__(self, *, store: EdgeEventStore, positions: PositionStore, news: QueueNews) -> None:
+    def __init__(
+        self,
+        *,
+        store: EdgeEventStore,
+        positions: PositionStore,
+        news: QueueNews,
+        first_epoch: Callable[[], int] = epoch_one,
+    ) -> None:
         self._store = store
         self._positions = positions
         self._news = news
+        self._first_epoch = first_epoch
         self._outboxes: dict[str, Sequence[Outbox]] = {}
 
     def __call__(self, edge_id: str) -> Sequence[Outbox]:
@@ -83,7 +94,12 @@ class DownLanes:
     def _outbox(self, edge_id: str, lane: str) -> Outbox:
         log = QueueLog(edge_id=edge_id, lane=lane, store=self._store, news=self._news)
         return Outbox(
-            lane=lane, log=log, positions=self._positions, stream=stream_of(edge_id, lane)
+            lane=lane,
+            log=log,
+            positions=self._positions,
+            stream=stream_of(edge_id, lane),
+            first_epoch=self._first_epoch,
+            replays=lane == TELEMETRY_DOWN,
         )
 
 

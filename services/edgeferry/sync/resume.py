@@ -102,10 +102,16 @@ def resume(
     want: Want,
     peer: str,
     hashes: Mapping[int, bytes],
+    *,
+    first_epoch: int = 1,
+    replays: bool = True,
 ) -> Begin:
     """Decide. ``peer`` is the receiver's incarnation now; ``hashes`` has ``event_hash`` of
     each offset of ``offsets_to_check``. A changed epoch must be durable at the sender
-    before the Begin is told."""
+    before the Begin is told.
+
+    ``first_epoch``: where neither side knows one. ``replays``: whether a receiver that lost
+    its memory gets again what it had acknowledged."""
     same_log = memory is not None and _is_same_log(memory, log, hashes)
     acked = memory.acked if memory is not None and same_log else 0
     own_epoch = memory.epoch if memory is not None else 0
@@ -113,9 +119,10 @@ def resume(
     unreported = memory.lost if memory is not None and own_epoch > want.epoch else 0
     lost = max(0, log.start - acked) + unreported
     if newest == 0:
-        return _begin(1, acked, log, lost, "first contact")
+        return _begin(first_epoch, acked, log, lost, "first contact")
     if memory is not None and memory.peer and memory.peer != peer:
-        return _begin(newest + 1, log.start, log, lost, "the receiver lost its memory")
+        again = log.start if replays else acked
+        return _begin(newest + 1, again, log, lost, "the receiver lost its memory")
 
     follows = _follows(memory if same_log else None, log, want, hashes)
     if own_epoch > want.epoch and same_log:

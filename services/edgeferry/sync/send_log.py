@@ -28,6 +28,10 @@ class SendLog(Protocol):
         """Everything below is acknowledged: for trimming and for lag."""
         ...
 
+    async def acknowledged(self) -> int | None:
+        """What was committed last; None: nothing yet, or it is not kept."""
+        ...
+
     async def drop(self, below: int) -> None:
         """Delete everything below, acknowledged or not."""
         ...
@@ -79,6 +83,9 @@ class TopicLog:
 
     async def committed(self, offset: int) -> None:
         await self._reader.commit(self._group, self._topic, {0: offset})
+
+    async def acknowledged(self) -> int | None:
+        return (await self._reader.committed(self._group, self._topic)).get(0)
 
     async def drop(self, below: int) -> None:
         await self._topics.drop(self._topic, {0: below})

@@ -44,6 +44,8 @@ class Sending:
         told = Made(lane=self.name, end=self.outbox.last_end, sent=self.lane.next_offset)
         if self._oldest_ms is not None:
             told.oldest_age_ms = max(0, now_ms - self._oldest_ms)
+        if self.outbox.all_below is not None:
+            told.all_below = self.outbox.all_below
         return told
 
     async def room(self) -> None:

@@ -11,11 +11,12 @@ from edgeferry.core.errors import EdgeferryError, Later, OffsetOutOfRange
 from edgeferry.core.ids import new_token
 from edgeferry.log.port import ClosableWriter
 from edgeferry.sync import handshake
+from edgeferry.sync.all_down import AllDown, Met
 from edgeferry.sync.edges import Edge, Edges, NotAdmitted
 from edgeferry.sync.ending import SessionEnded, Stream, expect
 from edgeferry.sync.flow import ProtocolError
 from edgeferry.sync.inbox import Inbox, Received
-from edgeferry.sync.lanes import UP
+from edgeferry.sync.lanes import GENERAL_DOWN, GENERAL_UP, UP
 from edgeferry.sync.link import Link
 from edgeferry.sync.outbox import Outbox
 from edgeferry.sync.sending import LinkLimits
@@ -63,7 +64,7 @@ class CloudSyncParts:
     """writer: makes the process's log writer, ready to use; made anew after a failure.
     lag: events that wait in the intake and the chains. full: why this site has no room for
     more, empty while it has: edges keep theirs then. down: the lanes that go to an edge, in
-    order of precedence."""
+    order of precedence. all_down: what is sent to an edge that lost its store; None: nothing is."""
 
     received: Received
     writer: Callable[[], ClosableWriter]
@@ -71,6 +72,7 @@ class CloudSyncParts:
     full: Callable[[], str] = room_for_all
     down: Callable[[str], Sequence[Outbox]] = no_lanes_down
     backpressure: Backpressure = Backpressure()
+    all_down: AllDown | None = None
 
 
 def position_name(edge_id: str, lane: str) -> str:
@@ -105,6 +107,23 @@ class Session:
             return None
         self.link = greeting.result()
         return self.link
+
+
+def _met(session: Session, hello: Hello, store: str, down: Sequence[Outbox], here: str) -> Met:
+    """``store``: the identity of the edge's; ``here``: of ours."""
+    before, acked = next(
+        ((outbox.peer, outbox.kept[1]) for outbox in down if outbox.lane == GENERAL_DOWN), ("", 0)
+    )
+    return Met(
+        edge_id=session.edge.id,
+        name=session.edge.name,
+        store=store,
+        before=before,
+        acked=acked,
+        here=here,
+        end=max((one.end for one in hello.offers if one.lane == GENERAL_UP), default=0),
+        lane=next((inbox for inbox in session.inboxes if inbox.name == GENERAL_UP), None),
+    )
 
 
 class Sessions:
@@ -227,6 +246,9 @@ class Sessions:
             await stream.write(Frame(welcome=welcome))
             start = (await expect(stream, "start")).start
             session.inboxes = handshake.begin_receiving(inboxes, start.begins)
+            if self._parts.all_down is not None:
+                met = _met(session, hello, start.incarnation, outboxes, incarnation)
+                await self._parts.all_down.meets(met)
             sending, begins = await handshake.begin_sending(
                 outboxes, start.wants, start.incarnation, self._limits
             )

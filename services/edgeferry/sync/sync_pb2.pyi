@@ -262,7 +262,9 @@ class Welcome(_message.Message):
     edge_id: _builtins.str
     edge_name: _builtins.str
     incarnation: _builtins.str
-    """Changes when the Cloud has lost its memory."""
+    """Of the Cloud's store: another one when the store is new, or older than it was. Then the Edge
+    sends up all that stands there.
+    """
     now_ms: _builtins.int
     """The Cloud's clock (ms): the Edge judges by it when a command's time is over. 0: not told."""
     @_builtins.property
@@ -299,6 +301,7 @@ class Start(_message.Message):
     BEGINS_FIELD_NUMBER: _builtins.int
     WANTS_FIELD_NUMBER: _builtins.int
     incarnation: _builtins.str
+    """Of the Edge's store, likewise. Then the Cloud sends down all that is the Edge's."""
     @_builtins.property
     def begins(self) -> _containers.RepeatedCompositeFieldContainer[Global___Begin]: ...
     @_builtins.property
@@ -521,10 +524,15 @@ class Made(_message.Message):
     END_FIELD_NUMBER: _builtins.int
     SENT_FIELD_NUMBER: _builtins.int
     OLDEST_AGE_MS_FIELD_NUMBER: _builtins.int
+    ALL_BELOW_FIELD_NUMBER: _builtins.int
     lane: _builtins.str
     end: _builtins.int
     sent: _builtins.int
     oldest_age_ms: _builtins.int
+    all_below: _builtins.int
+    """Up, of the general lane: the Cloud's store was new to this Edge, and everything that stands
+    there was sent again, below this offset. Then the Cloud sends down what it has of the Edge.
+    """
     def __init__(
         self,
         *,
@@ -532,13 +540,19 @@ class Made(_message.Message):
         end: _builtins.int = ...,
         sent: _builtins.int = ...,
         oldest_age_ms: _builtins.int | None = ...,
+        all_below: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_oldest_age_ms", b"_oldest_age_ms", "oldest_age_ms", b"oldest_age_ms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_all_below", b"_all_below", "_oldest_age_ms", b"_oldest_age_ms", "all_below", b"all_below", "oldest_age_ms", b"oldest_age_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_oldest_age_ms", b"_oldest_age_ms", "end", b"end", "lane", b"lane", "oldest_age_ms", b"oldest_age_ms", "sent", b"sent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_all_below", b"_all_below", "_oldest_age_ms", b"_oldest_age_ms", "all_below", b"all_below", "end", b"end", "lane", b"lane", "oldest_age_ms", b"oldest_age_ms", "sent", b"sent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__all_below: _TypeAlias = _typing.Literal["all_below"]  # noqa: Y015
+    _WhichOneofArgType__all_below: _TypeAlias = _typing.Literal["_all_below", b"_all_below"]  # noqa: Y015
     _WhichOneofReturnType__oldest_age_ms: _TypeAlias = _typing.Literal["oldest_age_ms"]  # noqa: Y015
     _WhichOneofArgType__oldest_age_ms: _TypeAlias = _typing.Literal["_oldest_age_ms", b"_oldest_age_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__all_below) -> _WhichOneofReturnType__all_below | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__oldest_age_ms) -> _WhichOneofReturnType__oldest_age_ms | None: ...
 
 Global___Made: _TypeAlias = Made  # noqa: Y015

@@ -90,6 +90,11 @@ async def status(settings_file: Path, as_json: bool) -> None:
          "oldest", "per second", "lost"),
         (row for edge in shown for row in _lane_rows(edge)),
     )  # fmt: skip
+    for edge in shown:
+        if edge.get("sending_all"):
+            click.echo(
+                f"{edge['name']}: a store was lost, all that is assigned to it goes down again"
+            )
 
 
 def _lane_rows(edge: dict[str, Any]) -> Iterator[tuple[object, ...]]:

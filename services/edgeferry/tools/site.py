@@ -11,16 +11,17 @@ from edgeferry.sync.edge import Backoff, EdgeSync, EdgeSyncParts
 from edgeferry.sync.edge_queue import EdgeQueue, QueueNews
 from edgeferry.sync.intake import Intake
 from edgeferry.sync.lanes import DOWN, UP
+from edgeferry.sync.outbox import epoch_of
 from edgeferry.sync.outbox_watch import WatchParts
 from edgeferry.sync.queue_log import DownLanes
 from edgeferry.sync.received_changes import Source
 from edgeferry.sync.rights import EdgeRights
 from edgeferry.sync.sessions import CloudSyncParts
 from edgeferry.tools.site_edges import edges_route
+from edgeferry.tools.site_exchange import all_down, all_up, sent_again, store_identity
 from edgeferry.tools.site_front import front
 from edgeferry.tools.site_outbox import outbox_lookout, outbox_route, outbox_watch, outboxes
 from edgeferry.tools.site_parts import CloudShow, EdgeShow, LagWatch, SyncShow, Trim
-from edgeferry.tools.site_sent_again import sent_again
 from edgeferry.tools.site_shared import Shared
 from edgeferry.tools.site_wanted import Wanted
 
@@ -33,6 +34,7 @@ async def edge_site(shared: Shared, wanted: Wanted) -> list[Service]:
     services = shared.log_and_store()
     processors = shared.processors(wanted)
     if wanted.sync:
+        services.append(store_identity(shared, _readers(shared)))
         processors.append(_intake(shared, "cloud"))
     if processors:
         services += [shared.runner(processors), *shared.beside_processors(wanted)]
@@ -40,8 +42,9 @@ async def edge_site(shared: Shared, wanted: Wanted) -> list[Service]:
     room = WatchParts(admission=shared.admission, clock=shared.clock, metrics=shared.metrics)
     if wanted.sync:
         services.append(_trim(shared))
-        lanes = outboxes(settings, shared.log, shared.store.positions)
+        lanes = outboxes(settings, shared.log, shared.store.positions, epoch_of(shared.clock))
         watch = outbox_watch(settings, lanes, room)
+        up = all_up(shared, watch)
         sync = EdgeSync(
             settings=settings.sync,
             parts=EdgeSyncParts(
@@ -49,10 +52,11 @@ async def edge_site(shared: Shared, wanted: Wanted) -> list[Service]:
                 received=shared.received(),
                 writer=shared.log.new_writer,
                 backoff=Backoff(first=_FIRST_REDIAL_SECONDS),
+                all_up=up,
             ),
         )
         again = sent_again(shared, watch)
-        services += [sync, watch, *again, SyncShow(EdgeShow(sync, shared.metrics))]
+        services += [sync, watch, again, up, SyncShow(EdgeShow(sync, shared.metrics))]
     elif wanted.gateway:
         watch = outbox_lookout(settings, shared.log, room)
         services.append(watch)
@@ -72,6 +76,7 @@ async def cloud_site(shared: Shared, wanted: Wanted) -> list[Service]:
     processors = shared.processors(wanted)
     intake, news = _intake(shared, "edge"), QueueNews()
     if wanted.sync:
+        services.append(store_identity(shared, _readers(shared)))
         processors[:0] = [intake, _edge_queue(shared, news)]
     if processors:
         services += [shared.runner(processors), *shared.beside_processors(wanted)]
@@ -79,8 +84,12 @@ async def cloud_site(shared: Shared, wanted: Wanted) -> list[Service]:
     if wanted.sync:
         lag = LagWatch(shared.log.topics, _readers(shared))
         down = DownLanes(
-            store=shared.store.edge_events, positions=shared.store.positions, news=news
+            store=shared.store.edge_events,
+            positions=shared.store.positions,
+            news=news,
+            first_epoch=epoch_of(shared.clock),
         )
+        everything = all_down(shared, _readers(shared))
         sync = CloudSync(
             settings=shared.settings.sync,
             parts=CloudSyncParts(
@@ -88,10 +97,12 @@ async def cloud_site(shared: Shared, wanted: Wanted) -> list[Service]:
                 writer=shared.log.new_writer,
                 lag=lambda: lag.total,
                 down=down,
+                all_down=everything,
                 full=lambda: _no_room(shared.admission),
             ),
         )
-        services += [lag, _trim(shared), sync, SyncShow(CloudShow(sync, intake, shared.metrics))]
+        show = SyncShow(CloudShow(sync, intake, shared.metrics))
+        services += [lag, _trim(shared), sync, everything, show]
         shown.append(edges_route(sync, shared.settings.api.read_token.get_secret_value()))
     return services + front(shared, wanted, shown)
 

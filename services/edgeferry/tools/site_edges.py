@@ -15,7 +15,8 @@ from edgeferry.sync.cloud import CloudSync
 def edges_route(sync: CloudSync, read_token: str) -> Route:
     """GET /edges, for whom /metrics is: connected or not; of each lane made, sent, received,
     acked and applied positions (null: not known), depth, the age of the oldest that
-    waits (ms), events per second, lost."""
+    waits (ms), events per second, lost. sending_all: a store was lost, and the edge gets all
+    that is assigned to it again."""
 
     async def show(request: Request) -> Response:
         if not may_read(request, read_token):

@@ -1,6 +1,6 @@
 """A site's room: the watch over its outboxes and its disk, and how that is shown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from edgeferry.runtime.settings import OutboxLaneSettings, Settings
 from edgeferry.sync.caps import Caps, Figures, fill
 from edgeferry.sync.edge import EdgeSync
 from edgeferry.sync.lanes import GENERAL_UP, TELEMETRY_UP, UP
-from edgeferry.sync.outbox import Outbox
+from edgeferry.sync.outbox import Outbox, epoch_one
 from edgeferry.sync.outbox_watch import OutboxWatch, WatchedLane, WatchParts
 from edgeferry.sync.send_log import TopicLog
 
@@ -34,7 +34,12 @@ def sync_group(site: str) -> str:
     return f"{site}.sync"
 
 
-def outboxes(settings: Settings, log: Log, positions: PositionStore) -> list[Outbox]:
+def outboxes(
+    settings: Settings,
+    log: Log,
+    positions: PositionStore,
+    first_epoch: Callable[[], int] = epoch_one,
+) -> list[Outbox]:
     """The lanes that an Edge sends, in order of precedence."""
     return [
         Outbox(
@@ -47,6 +52,8 @@ def outboxes(settings: Settings, log: Log, positions: PositionStore) -> list[Out
             ),
             positions=positions,
             stream=f"outbox/{lane}",
+            first_epoch=first_epoch,
+            replays=lane == TELEMETRY_UP,
         )
         for lane in UP
     ]
@@ -146,9 +153,14 @@ def _is_capped(caps: Caps) -> bool:
 
 
 def link_row(sync: EdgeSync) -> dict[str, object]:
-    """``detail``: why there is no connection."""
+    """``detail``: why there is no connection. ``sending_all``: the Cloud lost what it had of this
+    Edge, and is sent it again."""
     status = sync.status()
-    return {"connected": status.connected, "detail": status.detail}
+    return {
+        "connected": status.connected,
+        "detail": status.detail,
+        "sending_all": status.sending_all,
+    }
 
 
 def outbox_route(

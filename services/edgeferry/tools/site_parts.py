@@ -198,6 +198,7 @@ class EdgeShow:
     async def update(self) -> None:
         status = self._sync.status()
         self._metrics.sync_connected(int(status.connected))
+        self._metrics.sending_all(int(status.sending_all))
         for name, lane in status.lanes.items():
             shown = self._metrics.lane(name)
             shown.in_flight(lane.in_flight)
@@ -216,6 +217,7 @@ class CloudShow:
         self._metrics.repeated(self._rising.by(self._intake.repeats, "repeats"))
         edges = await self._sync.edges()
         self._metrics.sync_connected(sum(edge.connected for edge in edges))
+        self._metrics.sending_all(sum(edge.sending_all for edge in edges))
         for edge in edges:
             for lane in edge.lanes:
                 shown = self._metrics.lane(lane.lane)

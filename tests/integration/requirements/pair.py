@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,18 @@ class Site:
         """In order; what the site was told stays."""
         await self._running.aclose()
         self._running = AsyncExitStack()
+
+    async def kill(self) -> None:
+        """At once, by SIGKILL."""
+        os.kill(self._sites.told(self.settings)["pid"], signal.SIGKILL)
+        with suppress(AssertionError, ProcessLookupError):
+            await self._running.aclose()
+        self._running = AsyncExitStack()
+
+    @property
+    def said(self) -> str:
+        """What it has logged, ever."""
+        return self.settings.with_suffix(".log").read_text()
 
     @asynccontextmanager
     async def rooted_in(self, chain: str) -> AsyncIterator[None]:

@@ -62,6 +62,10 @@ class Stored(Protocol):
 
     def attributes(self, device: str) -> dict[Place, Any]: ...
 
+    def lose_store(self) -> None:
+        """While the site does not run; its log stays."""
+        ...
+
 
 @cache
 def schema_of(id_: int) -> tuple[str, Any]:
@@ -121,6 +125,10 @@ class OnSqlite:
             for scope, key, kind, value, deleted in rows
             if key not in COMINGS_AND_GOINGS
         }
+
+    def lose_store(self) -> None:
+        for file in self._folder.glob("store.db*"):
+            file.unlink()
 
     def _of_device(self, table: str, columns: str, device: str) -> list[Any]:
         return self._rows(
@@ -185,6 +193,11 @@ class OnServers:
             for row in self._of_device("attributes_kv_cf", device)
             if row.key not in COMINGS_AND_GOINGS
         }
+
+    def lose_store(self) -> None:
+        query = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = %s"
+        for row in self._cql.execute(query, (self._keyspace,)):
+            self._cql.execute(f"TRUNCATE {self._keyspace}.{row.table_name}", timeout=60)
 
     def _of_device(self, table: str, device: str) -> list[Any]:
         query = (

@@ -11,7 +11,8 @@ from edgeferry.log.change_codec import decode_change
 from edgeferry.runtime.settings import OutboxLaneSettings
 from edgeferry.sync.outbox_watch import WatchedLane
 from edgeferry.sync.resume import Want
-from edgeferry.sync.sent_again import SentAgain, SentAgainParts
+from edgeferry.sync.sent_again import SentAgain
+from edgeferry.sync.snapshots import Snapshots
 from tests.unit.sync.fakes import MemoryWriter
 from tests.unit.sync.test_outbox import Bench
 
@@ -44,16 +45,16 @@ class World:
     def anew(self) -> SentAgain:
         """As after a restart."""
         bench = self.bench
-        parts = SentAgainParts(
+        snapshots = Snapshots(
             site="edge",
             tenant_id="t",
             origin="edge:k",
             entities=cast(EntityStore, self.entities),
-            positions=bench.positions,
             writer=MemoryWriter(bench.log),
             clock=bench.clock,
         )
-        return SentAgain(WatchedLane("general", bench.outbox, self.caps), parts)
+        lane = WatchedLane("general", bench.outbox, self.caps)
+        return SentAgain(lane, snapshots, bench.positions)
 
     async def drop(self, below: int) -> None:
         await self.bench.outbox.drop(below)
