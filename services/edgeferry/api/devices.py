@@ -20,6 +20,7 @@ from edgeferry.api.named_locks import NamedLocks
 from edgeferry.api.pages import Page, entity_id
 from edgeferry.api.profiles import DEFAULT_PROFILE, profile_id
 from edgeferry.core.changes import EntityAction, edge_of
+from edgeferry.core.entity_store import maker_of
 from edgeferry.core.ids import new_entity_id
 from edgeferry.core.message import EntityType
 from edgeferry.core.store import Entity
@@ -117,12 +118,14 @@ class Devices:
     async def delete(self, id_: str) -> None:
         """At an Edge only of what was made there: it is deleted at both ends."""
         device = await self.get(id_)
-        if edge_of(self._origin) and device.origin not in ("", self._origin):
+        # of one that is older than its maker is kept, who changed it last is all that is known
+        maker = maker_of(device) or device.origin
+        if edge_of(self._origin) and maker not in ("", self._origin):
             raise ApiError(
                 403,
                 ErrorCode.PERMISSION_DENIED,
-                f"device {device.name} was made or last changed in the Cloud: unassign it from "
-                "this edge there (DELETE /api/edge/EDGE_ID/device/DEVICE_ID), or delete it there",
+                f"device {device.name} was not made at this edge: unassign it from this edge in "
+                "the Cloud (DELETE /api/edge/EDGE_ID/device/DEVICE_ID), or delete it there",
             )
         await self._entities.submit(self._entities.change(DEVICE, id_, EntityAction.DELETED))
 

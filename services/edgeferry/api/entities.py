@@ -11,6 +11,7 @@ from edgeferry.api.errors import ApiError, ErrorCode
 from edgeferry.api.pages import NULL_ID, entity_id
 from edgeferry.api.profiles import DEFAULT_PROFILE, profile_id
 from edgeferry.core.changes import Change, EntityAction, EntityChange
+from edgeferry.core.entity_store import MADE_BY
 from edgeferry.core.ids import new_entity_id
 from edgeferry.core.message import EntityType
 from edgeferry.core.store import Entity
@@ -147,9 +148,15 @@ def device_shown(entity: Entity) -> dict[str, Any]:
             "configuration": {"type": "DEFAULT"},
             "transportConfiguration": {"type": "DEFAULT"},
         },
-        "additionalInfo": json.loads(entity.additional_info),
+        "additionalInfo": _info_of(entity),
         "version": entity.version,
     }
+
+
+def _info_of(entity: Entity) -> dict[str, Any]:
+    info: dict[str, Any] = json.loads(entity.additional_info)
+    info.pop(MADE_BY, None)
+    return info
 
 
 def device_info_shown(entity: Entity, *, active: bool) -> dict[str, Any]:
@@ -180,7 +187,7 @@ def edge_shown(edge: AdmittedEdge, entity: Entity | None, tenant_id: str) -> dic
         "edgeLicenseKey": "",
         "cloudEndpoint": "",
         "version": entity.version if entity else 0,
-        "additionalInfo": json.loads(entity.additional_info) if entity else {},
+        "additionalInfo": _info_of(entity) if entity else {},
     }
 
 

@@ -10,7 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from edgeferry.attributes.entity_bodies import credentials_text, edge_in, merged, object_of
+from edgeferry.attributes.entity_bodies import (
+    credentials_text,
+    edge_in,
+    maker_at,
+    merged,
+    object_of,
+)
 from edgeferry.attributes.entity_decisions import (
     EntityDecision,
     EntityOutcome,
@@ -22,6 +28,7 @@ from edgeferry.attributes.entity_events import EntityEvents, hears
 from edgeferry.attributes.facts import Consequences, Facts, Here
 from edgeferry.attributes.versions import entity_version
 from edgeferry.core.changes import EntityAction, EntityChange, edge_of, edge_origin
+from edgeferry.core.entity_store import maker_of
 from edgeferry.core.errors import Refused
 from edgeferry.core.message import EntityType
 from edgeferry.core.store import (
@@ -115,10 +122,7 @@ class Entities:
         elif decision.source not in ("", source):
             return  # published a second time: what follows has left with the first record
         if decision.outcome is EntityOutcome.REFUSED:
-            raise NotTheEdges(
-                f"{key[0]} {key[1]} was not assigned to edge {edge_of(change.origin)} when this "
-                "came: assign it and replay this dead letter, or remove it at the Edge"
-            )
+            raise NotTheEdges(_refusal(change, stands))
         await self._events.tell(change, decision, out)
 
     async def _decide(
@@ -163,10 +167,14 @@ class Entities:
         return _decided(change, outcome, stands, [change.edge_id]), stands
 
     async def _may(self, change: EntityChange, key: EntityKey, stands: Entity | None) -> bool:
-        """An edge changes what is its own: what it makes, and what is assigned to it now."""
+        """An edge changes what is its own: what it makes, and what is assigned to it now. It
+        deletes only what it made."""
         edge_id = edge_of(change.origin)
         if not edge_id or self._here.edge_id or stands is None:
             return True
+        deletes = change.action is EntityAction.DELETED
+        if deletes and maker_of(stands) not in ("", change.origin):
+            return False
         return key == (EntityType.EDGE, edge_id) or edge_id in await self._assigned(key)
 
     async def _assigned(self, key: EntityKey) -> Sequence[str]:
@@ -180,7 +188,8 @@ class Entities:
         if stands is not None:
             return nothing, stands
         await self._own_by_origin(change, key)
-        return nothing, merged(change, object_of(change.body), None, (0, ""))
+        maker = maker_at(change, None, self._here.origin)
+        return nothing, merged(change, object_of(change.body), None, (0, ""), maker)
 
     async def _save(
         self, change: EntityChange, key: EntityKey, stands: Entity | None, now_ms: int
@@ -208,7 +217,8 @@ class Entities:
             *version,
             [one for one in edges.get(key, ()) if hears(version, change, one, self._here.origin)],
         )
-        return decision, merged(change, body, stands, version)
+        maker = maker_at(change, stands, self._here.origin)
+        return decision, merged(change, body, stands, version, maker)
 
     async def _come(
         self, change: EntityChange, key: EntityKey, stands: Entity | None, now_ms: int
@@ -219,7 +229,8 @@ class Entities:
         if stands is not None and version < (stands.version, stands.origin):
             entity = stands._replace(deleted=False, event_id=change.id)
         else:
-            entity = merged(change, body, stands, version)
+            maker = maker_at(change, stands, self._here.origin)
+            entity = merged(change, body, stands, version, maker)
         await self._received_credentials(change, key, body, now_ms)
         return _decided(change, EntityOutcome.ASSIGNED, entity), entity
 
@@ -274,6 +285,19 @@ def _decided(
     """Of a change that leaves the entity's version as it is."""
     version = (entity.version, entity.origin) if entity is not None else (0, "")
     return EntityDecision(change.id, outcome, *version, edges)
+
+
+def _refusal(change: EntityChange, stands: Entity | None) -> str:
+    what, edge = f"{change.entity_type} {change.entity_id}", edge_of(change.origin)
+    if change.action is EntityAction.DELETED and maker_of(stands) not in ("", change.origin):
+        return (
+            f"{what} was deleted at edge {edge}, which has not made it: delete it here, too, or "
+            "unassign it from the edge and assign it again, and the edge has it back"
+        )
+    return (
+        f"{what} was not assigned to edge {edge} when this came: assign it and replay this dead "
+        "letter, or remove it at the Edge"
+    )
 
 
 def _is_off(edge: Entity) -> bool:

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from edgeferry.core.changes import EntityAction, EntityChange
-from edgeferry.core.entity_store import LAST_GATEWAY
+from edgeferry.core.changes import EntityAction, EntityChange, edge_of
+from edgeferry.core.entity_store import LAST_GATEWAY, MADE_BY, maker_of
 from edgeferry.core.errors import InvalidPayload
 from edgeferry.core.store import Entity
 
@@ -36,9 +36,14 @@ def edge_in(change: EntityChange) -> str:
 
 
 def merged(
-    change: EntityChange, body: dict[str, Any], stands: Entity | None, version: tuple[int, str]
+    change: EntityChange,
+    body: dict[str, Any],
+    stands: Entity | None,
+    version: tuple[int, str],
+    maker: str = "",
 ) -> Entity:
-    """What the body leaves open stays as it is."""
+    """What the body leaves open stays as it is. ``maker``: see ``maker_at``; empty: as before."""
+    info = _info(body.get("additionalInfo"), stands.additional_info if stands else "", maker)
     return Entity(
         entity_type=change.entity_type,
         entity_id=change.entity_id,
@@ -49,16 +54,29 @@ def merged(
         version=version[0],
         origin=version[1],
         label=str(body["label"] or "") if "label" in body else (stands.label if stands else ""),
-        additional_info=_info(body.get("additionalInfo"), stands.additional_info if stands else ""),
+        additional_info=info,
         event_id=change.id,
         deleted=change.action is EntityAction.DELETED,
     )
 
 
-def _info(given: object, stands: str) -> str:
-    if not isinstance(given, dict):
-        return stands or "{}"
+def maker_at(change: EntityChange, stands: Entity | None, here: str) -> str:
+    """The origin that made the entity, once it is as the change says; empty: not known. An Edge
+    (``here``: its origin) goes by what its Cloud says of it, the Cloud by who sent it first, were
+    it for a shell, or brought it back after it was deleted."""
+    if edge_of(here) and change.origin != here:
+        info = object_of(change.body).get("additionalInfo")
+        told = info.get(MADE_BY) if isinstance(info, dict) else None
+        return told if isinstance(told, str) else maker_of(stands)
+    anew = stands is None or (stands.deleted and change.action is not EntityAction.DELETED)
+    return change.origin if anew else maker_of(stands)
+
+
+def _info(given: object, stands: str, maker: str) -> str:
     kept = json.loads(stands or "{}")
-    if LAST_GATEWAY in kept:
-        given = {LAST_GATEWAY: kept[LAST_GATEWAY]} | given
-    return json.dumps(given)
+    maker = maker or kept.get(MADE_BY, "")
+    info: dict[str, Any] = dict(given) if isinstance(given, dict) else dict(kept)
+    if isinstance(given, dict) and LAST_GATEWAY in kept:
+        info = {LAST_GATEWAY: kept[LAST_GATEWAY]} | info
+    info.pop(MADE_BY, None)
+    return json.dumps({MADE_BY: maker} | info if maker else info)

@@ -1,5 +1,6 @@
 """The ports to entities, their credentials and assignments, and to commands for devices."""
 
+import json
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
@@ -39,9 +40,21 @@ class Credentials(NamedTuple):
     event_id: str = ""
 
 
+def maker_of(entity: Entity | None) -> str:
+    """The origin that made it; empty for one that is older than this is kept."""
+    if entity is None:
+        return ""
+    found = json.loads(entity.additional_info or "{}").get(MADE_BY)
+    return found if isinstance(found, str) else ""
+
+
 LAST_GATEWAY: Final = "lastConnectedGateway"
 """In additionalInfo: the id of the gateway that made the device; no other may speak for it. A
 save that does not name it leaves it as it is."""
+
+MADE_BY: Final = "madeBy"
+"""In additionalInfo as it is stored: the origin of the first change, that which made the entity.
+No save changes it, and nobody but the sites sees it."""
 
 EntityKey = tuple[str, str]
 """Type and id."""

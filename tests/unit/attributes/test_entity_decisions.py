@@ -221,4 +221,4 @@ def test_the_gateway_of_a_device_stays_unless_a_save_names_it() -> None:
         ("moved", {"lastConnectedGateway": "h"}, {"lastConnectedGateway": "h"}),
     ):
         done(site, save(id_, given))
-        assert json.loads(state(site)[0].additional_info) == stands
+        assert json.loads(state(site)[0].additional_info) == {"madeBy": "cloud"} | stands
