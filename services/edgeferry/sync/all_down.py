@@ -26,8 +26,8 @@ _PATIENCE_SECONDS: Final = 300.0
 """For what is still on its way through the Cloud's chains: a node that stands still, as one whose
 brake holds it, must not keep an edge without its entities."""
 
-_TAKEN_AGAIN: Final = 2_000
-"""Events that an edge has acknowledged and may take again after a kill, at most."""
+_LOOKED_BACK: Final = 100_000
+"""Events that an edge has acknowledged, and that a store which is an older copy may lack."""
 _READ_BYTES: Final = 1_000_000
 
 log = logging.getLogger(__name__)
@@ -175,11 +175,11 @@ class AllDown(BackgroundService):
         log.warning("edge %s: %d entities are on their way to it again", met.name, len(keys))
 
     async def _queued(self, met: Met) -> list[EntityKey]:
-        """What the events are about that a new store gets without knowing what came later: an
-        edge that has deleted something itself is not told so."""
+        """What the events are about that a new store gets, or that an older copy has, without
+        knowing what came later: an edge that has deleted something itself is not told so."""
         queue, place = self._parts.queue, (met.edge_id, GENERAL_DOWN)
         start, end = await queue.ends(*place)
-        seq, found = max(start, met.acked - _TAKEN_AGAIN), dict[EntityKey, None]()
+        seq, found = max(start, met.acked - _LOOKED_BACK), dict[EntityKey, None]()
         while seq < end and (some := await queue.read(*place, seq, _READ_BYTES)):
             found |= dict.fromkeys((one.entity_type, one.entity_id) for one in some)
             seq = some[-1].seq + 1

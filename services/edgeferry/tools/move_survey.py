@@ -27,6 +27,8 @@ from edgeferry.tools.move_plan import TopicPlan
 _READ_WAIT_MS = 5_000
 _OUTBOX = "outbox/"
 _DROPPED = "/dropped"
+_ASIDE = "/aside"
+_SENT_AGAIN = "/sent-again"
 _RECEIVED = "sync/"
 
 
@@ -115,7 +117,9 @@ class Surveyor:
     async def _positions(self, topics: Mapping[str, TopicPlan]) -> dict[str, Position]:
         moved: dict[str, Position] = {}
         for stream, position in self._stored.items():
-            if stream.startswith(_OUTBOX):
+            if stream.startswith(_OUTBOX) and stream.endswith(_ASIDE):
+                continue  # offsets of the old log
+            if stream.startswith(_OUTBOX) and not stream.endswith(_SENT_AGAIN):
                 moved[stream] = await self._sender(stream, position)
             elif stream.startswith(_RECEIVED) and stream.count("/") == 2:
                 _, edge_id, lane = stream.split("/")

@@ -96,7 +96,8 @@ def _title(settings: Settings, told: Mapping[str, Any] | None) -> str:
     if link is None:
         return f"{settings.site}: another process has its link"
     if link["connected"]:
-        again = ", whose store is new: all is being sent to it again" if link.get("sending_all") else ""
+        all_again = ", and sends all to it again, whose store is new"
+        again = all_again if link.get("sending_all") else ""
         return f"{settings.site}: connected to its Cloud at {settings.sync.address}{again}"
     return f"{settings.site}: {link['detail']}"
 

@@ -214,3 +214,21 @@ async def test_samples_follow_what_is_in_the_log_and_stay_few() -> None:
     assert not measured
     assert size == pytest.approx(sum(sizes), rel=0.15)
     assert reads < 80
+
+
+@pytest.mark.asyncio
+async def test_a_store_that_was_lost_leaves_what_the_log_knows_of_the_receiver(
+    bench: Bench,
+) -> None:
+    bench.produce(40)
+    lane = await bench.begin(Want(0, 0, 0))
+    lane.sent(30, 100, b"", oldest_ms=0)
+    lane.ack(lane.epoch, 30)
+    await bench.outbox.acked(30, b"")
+    bench.log.trim(TOPIC, 0, 30)
+    bench.positions.saved.clear()
+    bench.outbox = bench.anew()
+    assert (await bench.outbox.figures()).first == 30
+    begin_again = await bench.begin(Want(lane.epoch, 30, 30, b"trimmed"))
+    assert (begin_again.epoch, begin_again.acked) == (lane.epoch + 1, 30)
+    assert bench.outbox.lost == 0

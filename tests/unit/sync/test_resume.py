@@ -96,3 +96,22 @@ def test_only_offsets_that_the_log_holds_are_asked_for() -> None:
     memory = SendMemory(1, 10, PEER)
     assert offsets_to_check(memory, LogFacts(10, 900), Want(1, 800, 820)) == {819}
     assert offsets_to_check(memory, LogFacts(0, 500), Want(1, 800, 820)) == {9}
+
+
+def test_what_neither_side_knows_any_more_begins_in_the_epoch_that_is_given() -> None:
+    """Above those before, whose events the receiver's log still holds."""
+    begin = resume(None, LogFacts(0, 50), NOTHING, PEER, {}, first_epoch=1_700_000_000)
+    assert begin[:3] == (1_700_000_000, 0, 0)
+
+
+def test_a_receiver_that_gets_what_it_lost_otherwise_goes_on_where_it_was() -> None:
+    memory = SendMemory(3, 800, "cloud-0")
+    begin = resume(memory, LogFacts(100, 900), NOTHING, PEER, {}, replays=False)
+    assert begin[:3] == (4, 800, 0)
+
+
+def test_a_sender_that_knows_only_what_its_log_has_committed_loses_and_repeats_nothing() -> None:
+    memory = SendMemory(0, 800, log_id="log")
+    trimmed = LogFacts(800, 900, "log")
+    begin = resume(memory, trimmed, Want(3, 800, 800, AT_799), PEER, {})
+    assert begin[:3] == (4, 800, 0)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.asyncio
 CHANGES = "edge.attribute-changes"
 
 
-class _Entities:
+class Entities:
     def __init__(self, count: int) -> None:
         self._rows = [
             Entity("DEVICE", f"d{number}", "t", f"pump-{number}", "default", 1, 1, "edge:k")
@@ -38,7 +38,7 @@ class World:
     def __init__(self, *, devices: int = 3, events: int = 100) -> None:
         self.bench = Bench()
         self.bench.log.make(CHANGES, 1)
-        self.entities = _Entities(devices)
+        self.entities = Entities(devices)
         self.caps = OutboxLaneSettings(policy="drop_oldest", max_events=events)
         self.again = self.anew()
 
