@@ -120,11 +120,12 @@ def resume(
     lost = max(0, log.start - acked) + unreported
     if newest == 0:
         return _begin(first_epoch, acked, log, lost, "first contact")
-    if memory is not None and memory.peer and memory.peer != peer:
-        again = log.start if replays else acked
-        return _begin(newest + 1, again, log, lost, "the receiver lost its memory")
-
     follows = _follows(memory if same_log else None, log, want, hashes)
+    if memory is not None and memory.peer and memory.peer != peer:
+        # An older copy of the receiver lacks what it acknowledged after its position.
+        lacks = min(acked, want.offset) if follows else acked
+        again = log.start if replays else lacks
+        return _begin(newest + 1, again, log, lost, "the receiver lost its memory")
     if own_epoch > want.epoch and same_log:
         # Begun here, never taken up there; what the receiver knows can only pull it back.
         offset = min(acked, want.offset) if follows else acked

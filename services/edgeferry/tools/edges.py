@@ -43,8 +43,8 @@ async def add(name: str, settings_file: Path, as_json: bool) -> None:
         click.echo(
             f"{edge.name} is admitted again as {edge.id}. Run on its machine, this once, where it "
             f"was (what waits\nthere goes up):\n\n  {enrolment.command()}\n\n"
-            "In a new data folder the same command begins anew; then send down what is assigned "
-            f"to it:\n  edgeferry edges sync {shlex.quote(name)}"
+            "In a new data folder the same command begins anew, and what is assigned to it comes "
+            "down."
         )
     else:
         click.echo(

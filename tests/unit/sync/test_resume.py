@@ -110,6 +110,13 @@ def test_a_receiver_that_gets_what_it_lost_otherwise_goes_on_where_it_was() -> N
     assert begin[:3] == (4, 800, 0)
 
 
+def test_an_older_copy_of_a_receiver_gets_what_it_had_acknowledged_later() -> None:
+    memory = SendMemory(3, 850, "cloud-0")
+    want = Want(3, 800, 800, AT_799)
+    begin = resume(memory, LogFacts(100, 900), want, PEER, {799: AT_799}, replays=False)
+    assert begin[:3] == (4, 800, 0)
+
+
 def test_a_sender_that_knows_only_what_its_log_has_committed_loses_and_repeats_nothing() -> None:
     memory = SendMemory(0, 800, log_id="log")
     trimmed = LogFacts(800, 900, "log")

@@ -202,6 +202,15 @@ async def test_a_store_or_a_log_that_is_away_keeps_no_site_from_starting(site: S
     assert site.losses == 0
 
 
+async def test_a_name_that_the_operator_writes_has_all_exchanged(site: Site) -> None:
+    await site.runs()
+    before = site.name
+    (site.folder / FILE).write_text('["lost", 0]')
+    await site.runs()
+    assert site.losses == 1
+    assert site.name != before
+
+
 async def test_a_damaged_file_is_made_anew(site: Site) -> None:
     await site.runs()
     (site.folder / FILE).write_text("{")
